@@ -1,0 +1,39 @@
+# Every target makes .venv and installs what it needs by itself; a second call installs nothing.
+
+PYTHON ?= python3
+# The CPU build is enough. With a GPU: make setup TORCH=torch
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+STAMP := .venv/installed
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv and install the suite with its test and check tools
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -m venv .venv || { echo "cannot make a virtual environment with $(PYTHON): it needs Python >= 3.11 with venv (Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check]"
+	@touch $@
+
+bench: $(STAMP)  ## train tanh, IRNN and LSTM on adding and copying, then write results/quick/report
+	$(BIN)/python -m bench experiment=quick
+	$(BIN)/python -m bench.report results/quick
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+speed: $(STAMP)  ## time the engines side by side
+	$(BIN)/python -m pytest bench/speed --benchmark-enable --benchmark-only
+
+report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
+	$(BIN)/python -m bench.report $(or $(RESULTS),results/quick)
+
+check: $(STAMP)  ## format and lint (ruff), types (mypy), tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+.PHONY: help setup bench test speed report check

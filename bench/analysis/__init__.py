@@ -1,0 +1,1 @@
+"""From tidy tables to statistics, figures, tables and a report; never imports torch."""

@@ -1,0 +1,108 @@
+"""Statistics over seeds: success rates, scores, quartiles, and what clipping did in windows of training.
+
+Everything takes and returns tidy tables; what a library computes well is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import trim_mean
+from statsmodels.stats.proportion import proportion_confint
+
+SUCCESSES = ("solved", "relapsed")  # the rule was met, whatever came after
+SCORELESS = ("diverged", "dead", "failed")
+LEAST_FOR_INTERQUARTILE_MEAN = 8  # runs; below, a quarter of them is not even two
+QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+WINDOWS = 50
+
+
+def success(outcome: pd.Series) -> pd.Series:
+    """Whether each run solved its task at some time."""
+    return outcome.isin(SUCCESSES)
+
+
+def score(skill: pd.Series, outcome: pd.Series) -> pd.Series:
+    """Skill clipped to [0, 1]; 0 for a run that diverged, died or failed."""
+    return skill.where(~outcome.isin(SCORELESS), 0.0).clip(0.0, 1.0)
+
+
+def wilson(successes: np.ndarray | int, n: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the 95 % Wilson interval of a success rate, `successes` out of `n`."""
+    low, high = proportion_confint(successes, n, alpha=0.05, method="wilson")
+    return np.asarray(low), np.asarray(high)
+
+
+def typical(values: pd.Series) -> float:
+    """The interquartile mean from 8 values on (a quarter of them cut off at each end), the median of fewer."""
+    if len(values) < LEAST_FOR_INTERQUARTILE_MEAN:
+        return float(values.median())
+    return float(trim_mean(values, 0.25))
+
+
+def quartiles(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """`n`, `q25`, `median` and `q75` of `value`, one row for each group that occurs.
+
+    Interpolated linearly, as numpy does by default. NaN is left out; infinities count as what they are, so a quartile
+    is infinite as soon as it lies between a finite and an infinite value.
+    """
+    ordered = table.dropna(subset=[value]).sort_values([*by, value])
+    groups = ordered.groupby(list(by), observed=True, dropna=False, sort=False)
+    result: pd.DataFrame = groups.size().rename("n").reset_index()
+    values, n = ordered[value].to_numpy(dtype=float), result["n"].to_numpy()
+    first = n.cumsum() - n
+    for name, share in QUARTILES.items():
+        position = first + share * (n - 1)
+        low, high = values[np.floor(position).astype(int)], values[np.ceil(position).astype(int)]
+        with np.errstate(invalid="ignore"):  # inf * 0, where low == high is taken
+            between = low * (1 - position % 1) + high * (position % 1)
+        result[name] = np.where(low == high, low, between)
+    return result
+
+
+def success_rates(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """`n`, `successes`, their share `rate` and its Wilson interval `low`, `high`, one row per group."""
+    groups = success(runs["outcome"]).groupby([runs[key] for key in by], observed=True)
+    result: pd.DataFrame = groups.agg(n="size", successes="sum").reset_index()
+    result["rate"] = result["successes"] / result["n"]
+    result["low"], result["high"] = wilson(result["successes"].to_numpy(), result["n"].to_numpy())
+    return result
+
+
+def clipping_windows(clipping: pd.DataFrame, updates: pd.Series, windows: int = WINDOWS) -> pd.DataFrame:
+    """What clipping did in equal windows of training, one row per run and window.
+
+    clipping: blocks of updates, a row each. updates: of the whole run, indexed by `run`.
+    Columns: run, update (the last of the window), clip_fraction (share of the updates that were clipped), mean_shrink (of
+    the gradient, 1 = untouched), norm (geometric mean of the norm before clipping), largest_norm.
+    """
+    total = clipping["run"].map(updates)
+    window = np.ceil(clipping["update"] / total * windows)
+    blocks = clipping.assign(
+        update=window * total / windows, log_sum=clipping["norm_log_mean"] * clipping["count"]
+    )
+    blocks = blocks[blocks["count"] > 0]  # a block of nothing but non-finite gradients has no norm
+    sums = blocks.groupby(["run", "update"], observed=True).agg(
+        count=("count", "sum"),
+        clipped=("clipped", "sum"),
+        shrink_sum=("shrink_sum", "sum"),
+        log_sum=("log_sum", "sum"),
+        largest_norm=("norm_max", "max"),
+    )
+    return pd.DataFrame(
+        {
+            "clip_fraction": sums["clipped"] / sums["count"],
+            "mean_shrink": sums["shrink_sum"] / sums["count"],
+            "norm": np.exp(sums["log_sum"] / sums["count"]),
+            "largest_norm": sums["largest_norm"],
+        }
+    ).reset_index()
+
+
+def median_norms(clipping: pd.DataFrame) -> pd.Series:
+    """Median gradient norm over a run's updates (of block means, where a run is so long that updates are kept in blocks)."""
+    blocks = clipping[clipping["count"] > 0]
+    norms: pd.Series = np.exp(blocks.groupby("run", observed=True)["norm_log_mean"].median())
+    return norms.rename("median_norm")

@@ -1,0 +1,1 @@
+"""The recurrence: one cell, one file."""

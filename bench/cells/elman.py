@@ -1,0 +1,39 @@
+"""The simple recurrent net of Elman 1990, "Finding structure in time"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bench.axes import H, I
+from bench.cells.cell import Cell, Parameter, State, Weights
+
+
+@dataclass(frozen=True)
+class Elman(Cell):
+    """h_t = phi(W_hh h_{t-1} + W_xh x_t + b).
+
+    activation: phi, `tanh` or `relu`. With ReLU, W_hh = I and b = 0 at the start this is the IRNN of
+    Le, Jaitly & Hinton 2015 (arXiv:1504.00941), which is therefore a configuration and not a class.
+    """
+
+    activation: Literal["tanh", "relu"]
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        return {
+            "W_hh": Parameter("recurrent", (H, H)),
+            "W_xh": Parameter("input", (H, I)),
+            "b": Parameter("bias", (H,)),
+        }
+
+    def step(self, weights: Weights, x: Tensor, state: State) -> State:
+        (h,) = state
+        a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT + weights["b"][..., None, :]
+        return (torch.tanh(a) if self.activation == "tanh" else torch.relu(a),)
+
+    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
+        return {"W_hh": weights["W_hh"]}

@@ -1,0 +1,188 @@
+"""From yaml to checked dataclasses.
+
+Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names, types and, through
+the class's own `__post_init__`, values, before anything is trained; a mistake becomes one line (`ConfigError`).
+Only classes of this suite, or of a package that the user names (`extensions: [my_package]`), are built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from bench.engines.auto import Auto
+from bench.engines.engine import Engine
+from bench.replicas import Replica
+
+OWN_PACKAGES = ("bench", "tasks")
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A mistake in the configuration, told in one line: what was given, what is accepted, what to do."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what is asked (`replica`) and how it is carried out.
+
+    engine: resolved, never `auto`. device: `cpu` or `cuda`. results: folder of the run directories.
+    """
+
+    replica: Replica
+    engine: Engine
+    device: str
+    results: str
+
+
+def job(config: Mapping[str, Any]) -> Job:
+    """The checked job of a resolved configuration (plain dicts and lists)."""
+    allowed = (*OWN_PACKAGES, *config["extensions"])
+    names = [field.name for field in dataclasses.fields(Replica)]
+    replica = build(Replica, {name: config[name] for name in names}, "", allowed)
+    engine = build(Engine, config["engine"], "engine", allowed)  # type: ignore[type-abstract]
+    device = _device(config["device"])
+    if isinstance(engine, Auto):
+        engine = engine.resolved(replica.network, torch.device(device))
+    if not engine.supports(replica.network, torch.device(device)):
+        name, cell = type(engine).__name__.lower(), type(replica.cell).__name__
+        raise ConfigError(f"engine={name}: cannot train a {cell} on {device}; engine=auto chooses one that can")
+    return Job(replica, engine, device, str(config["results"]))
+
+
+def _device(name: object) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device={name}: use auto, cpu or cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("device=cuda: there is no CUDA device on this machine; use device=cpu or device=auto")
+    return "cuda" if name != "cpu" and there else "cpu"
+
+
+def build(kind: type[T], node: Any, path: str, allowed: Sequence[str] = OWN_PACKAGES) -> T:
+    """An instance of `kind` from a yaml node; `path` is where the node stands, for messages.
+
+    Raises ConfigError on a wrong name, type or value.
+    """
+    value: T = _convert(kind, node, path, allowed)
+    return value
+
+
+def _convert(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _convert(arguments[0], node, path, allowed)
+    if origin is Literal:
+        if node not in arguments:
+            raise ConfigError(f"{path}={node}: use one of {', '.join(map(str, arguments))}")
+        return node
+    if origin in (typing.Union, types.UnionType):
+        if node is None and type(None) in arguments:
+            return None
+        (kind,) = (argument for argument in arguments if argument is not type(None))
+        return _convert(kind, node, path, allowed)
+    if origin is dict:
+        return {name: _convert(arguments[1], value, _join(path, name), allowed) for name, value in (node or {}).items()}
+    if dataclasses.is_dataclass(kind):
+        return _component(kind, node, path, allowed)
+    return _plain(kind, node, path)
+
+
+def _plain(kind: type, node: Any, path: str) -> Any:
+    described = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    if kind is float and type(node) is int:
+        return float(node)
+    if type(node) is not kind:
+        raise ConfigError(f"{path}={node}: must be {described[kind]}")
+    return node
+
+
+def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{path}={node}: must be a component with its settings; choose one with {path.replace('.', '/')}=NAME")
+    target = _target(kind, node.get("_target_"), path, allowed)
+    given = {name: value for name, value in node.items() if name != "_target_"}
+    hints = typing.get_type_hints(target, include_extras=True)
+    fields = [field.name for field in dataclasses.fields(target)]
+    for name in given:
+        if name not in fields:
+            raise ConfigError(f"{_join(path, name)}: no such setting of {target.__name__}; {_accepted(name, fields)}")
+    for name in fields:
+        if name not in given:
+            raise ConfigError(f"{_join(path, name)}: {target.__name__} needs a value for it")
+    values = {name: _convert(hints[name], given[name], _join(path, name), allowed) for name in fields}
+    try:
+        return target(**values)
+    except ValueError as error:
+        raise ConfigError(f"{path}.{error}" if path else str(error)) from None
+
+
+def _target(kind: type, name: Any, path: str, allowed: Sequence[str]) -> type:
+    if name is None:
+        if inspect.isabstract(kind):
+            raise ConfigError(f"{path}: needs _target_, the class of a {kind.__name__}")
+        return kind
+    module, _, attribute = str(name).rpartition(".")
+    if module.split(".")[0] not in allowed:
+        raise ConfigError(f"{path}._target_={name}: not of {', '.join(allowed)}; name its package in extensions=[...]")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ConfigError(f"{path}._target_={name}: there is no such class") from None
+    if not (isinstance(target, type) and issubclass(target, kind)) or inspect.isabstract(target):
+        raise ConfigError(f"{path}._target_={name}: is not a {kind.__name__}")
+    return target
+
+
+def _accepted(name: str, fields: list[str]) -> str:
+    close = difflib.get_close_matches(name, fields, n=1)
+    return f"did you mean {close[0]}?" if close else f"it has {', '.join(fields)}"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration resolved to plain data, without Hydra's own part and the sweep that made it."""
+    with_hydra = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(with_hydra, dict)
+    return {str(name): value for name, value in with_hydra.items() if name not in ("hydra", "sweep")}
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The configuration that the command line `overrides` ask for, as plain data."""
+    with initialize_config_module("conf", version_base="1.3"):
+        return plain(compose("config", overrides=list(overrides)))
+
+
+def example(choice: str, **fields: Any) -> Any:
+    """A component as its yaml describes it, for tests and notebooks: `example("cell/lstm", hidden=8)`.
+
+    choice: a group and a name in `conf/`. fields: settings that are to differ from the yaml.
+    """
+    group, _, name = choice.rpartition("/")
+    override = f"{group}=[{name}]" if group == "measurement" else f"{group}={name}"
+    node = composed(override)
+    for key in group.split("/"):
+        node = node[key]
+    if group == "measurement":
+        node = node[name]
+    kind: Any = typing.get_type_hints(Replica)
+    kind = {**kind, "engine": Engine}[group.split("/")[0]]
+    if group.startswith("initializer/"):
+        kind = typing.get_type_hints(kind)[group.split("/")[1]]
+    if group == "measurement":
+        kind = typing.get_args(kind)[1]
+    return build(kind, {**node, **fields}, group)

@@ -1,0 +1,1 @@
+"""Loss, gradients and gradient trace of a pack: one question, several answers."""

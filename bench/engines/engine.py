@@ -1,0 +1,73 @@
+"""The contract of an engine: loss, gradients and trace of a pack on a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.network import Network
+from tasks.task import Batch, Task
+
+MATHEMATICS = 1  # part of every run's identity: raised when a mended formula changes what engines answer
+
+
+class Gradients(NamedTuple):
+    """What one pass over a batch gives.
+
+    loss: mean over the batch and the scored steps, [R].
+    gradient: of each replica's loss, laid out like its parameters, [R, P].
+    trace: per part of the state, ||dL^(b)/dh_t|| with L^(b) the loss of one sequence, [R, B, T]; empty if not asked for.
+        It is the total derivative: through the later steps and through the readout of step t itself.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    trace: dict[str, Tensor]
+
+
+class Answers(NamedTuple):
+    """What the nets of a pack say.
+
+    outputs: of the scored steps, [R, B, A, O].
+    alive: whether any unit was ever non-zero, bool [R].
+    """
+
+    outputs: Tensor
+    alive: Tensor
+
+
+class Program(ABC):
+    """An engine set up for one network and task; it may keep buffers between calls."""
+
+    def __init__(self, network: Network, task: Task) -> None:
+        self.network = network
+        self.task = task
+
+    @abstractmethod
+    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
+        """Loss, gradient and, if asked, trace for parameters flat [R, P]; asking never changes the gradient's bits."""
+
+    @abstractmethod
+    def answers(self, flat: Tensor, inputs: Tensor) -> Answers:
+        """Forward only, for inputs [R, B, T, I]."""
+
+    def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over batch and scored steps of outputs [..., B, A, O]: [...]."""
+        return self.task.losses(outputs, targets).flatten(-2).mean(-1)
+
+
+@dataclass(frozen=True)
+class Engine(ABC):
+    """A way to compute gradients; all ways agree to rounding."""
+
+    @abstractmethod
+    def supports(self, network: Network, device: torch.device) -> bool:
+        """Whether this engine can train this network there."""
+
+    @abstractmethod
+    def program(self, network: Network, task: Task) -> Program:
+        """The engine set up for one network and task."""

@@ -1,0 +1,93 @@
+"""torch.nn.RNN and torch.nn.LSTM, one replica at a time: what one would write without this suite, and its yardstick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.cells.elman import Elman
+from bench.cells.lstm import LSTM
+from bench.engines.batched import Batched
+from bench.engines.engine import Answers, Engine, Gradients, Program
+from bench.network import Network
+from tasks.task import Batch, Task
+
+_COUNTERPARTS = {"W_hh": "weight_hh_l0", "W_xh": "weight_ih_l0", "b": "bias_ih_l0"}
+
+
+@dataclass(frozen=True)
+class Library(Engine):
+    """torch.nn's own recurrent nets. Their second bias is zero and untrained. They give no trace: `Batched` measures it."""
+
+    def supports(self, network: Network, device: torch.device) -> bool:
+        return isinstance(network.cell, Elman | LSTM)
+
+    def program(self, network: Network, task: Task) -> Program:
+        return LibraryProgram(network, task)
+
+
+class LibraryProgram(Program):
+    """One torch.nn module, loaded with each replica's parameters in turn."""
+
+    def __init__(self, network: Network, task: Task) -> None:
+        super().__init__(network, task)
+        self._measuring = Batched().program(network, task)
+        self._modules: dict[tuple[torch.device, torch.dtype], torch.nn.RNNBase] = {}
+
+    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
+        rows = [self._gradient(flat[r], Batch(*(part[r] for part in batch))) for r in range(len(flat))]
+        losses, gradients = (torch.stack(column) for column in zip(*rows, strict=True))
+        return Gradients(losses, gradients, self._measuring.gradients(flat, batch, True).trace if trace else {})
+
+    def _gradient(self, flat: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        module, weights = self._loaded(flat)
+        trained = {name: weights[name] for name in ("W_hy", "b_y")}
+        for weight in trained.values():
+            weight.requires_grad_()
+        trained |= {name: getattr(module, theirs) for name, theirs in _COUNTERPARTS.items()}
+        with torch.enable_grad():
+            loss = self.mean_loss(self._outputs(module, weights, batch.inputs)[0], batch.targets)
+            gradients = torch.autograd.grad(loss, list(trained.values()))
+        gradient = torch.zeros_like(flat)
+        views = self.network.views(gradient)
+        for name, values in zip(trained, gradients, strict=True):
+            views[name].copy_(values.view_as(views[name]))
+        return loss.detach(), gradient
+
+    def answers(self, flat: Tensor, inputs: Tensor) -> Answers:
+        with torch.no_grad():
+            rows = []
+            for replica, x in zip(flat, inputs, strict=True):
+                outputs, hidden = self._outputs(*self._loaded(replica), x)
+                rows.append((outputs, (hidden != 0).any()))
+        return Answers(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+    def _outputs(self, module: torch.nn.RNNBase, weights: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs of the scored steps [B, A, O] and all hidden states [B, T, H]."""
+        hidden, _ = module(inputs)
+        scored = self.task.scored
+        return self.network.readout(weights, hidden[..., scored.start : scored.stop, :]), hidden
+
+    def _loaded(self, flat: Tensor) -> tuple[torch.nn.RNNBase, dict[str, Tensor]]:
+        key = (flat.device, flat.dtype)
+        if key not in self._modules:
+            self._modules[key] = self._module().to(*key)
+        module, weights = self._modules[key], self.network.views(flat.detach())
+        with torch.no_grad():
+            for name, theirs in _COUNTERPARTS.items():
+                parameter = getattr(module, theirs)
+                parameter.copy_(weights[name].reshape(parameter.shape))
+        return module, weights
+
+    def _module(self) -> torch.nn.RNNBase:
+        cell = self.network.cell
+        if isinstance(cell, Elman):
+            module: torch.nn.RNNBase = torch.nn.RNN(
+                self.network.inputs, cell.hidden, nonlinearity=cell.activation, batch_first=True
+            )
+        else:
+            module = torch.nn.LSTM(self.network.inputs, cell.hidden, batch_first=True)
+        torch.nn.init.zeros_(module.bias_hh_l0).requires_grad_(False)
+        return module

@@ -1,0 +1,137 @@
+"""The gradient through time, ||dL/dh_t||: how much of an error reaches the step that could have prevented it.
+
+Two ways to ask. The training gradient is that of the training loss, which is felt at every scored step; it falls out of the
+backward loop. The probe follows the loss of ONE step back through a held-out batch; only it shows transport, because
+nothing is added on the way. dL/dh_t is the total derivative: through later steps and through the readout of step t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.cells.cell import State, Weights
+from bench.measurements.measurement import Columns, Measurement, Snapshot
+
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+def profile(kind: str, log_norms: Mapping[str, np.ndarray], origin: int) -> list[Columns]:
+    """Rows of a profile over time from ln ||dL/dh_t||, for each part of the state [R, B, T]; -inf for a zero gradient.
+
+    log_norm: mean over the sequences with a non-zero, finite gradient (ln of the geometric mean), in nats.
+    log_q05, log_q50, log_q95: quantiles over the batch. zero_share, nonfinite_share: of its sequences.
+    step: 1 .. T. lag: `origin` - step.
+    """
+    rows = [_summary(values) for values in log_norms.values()]  # each column [R, T]
+    steps = next(iter(log_norms.values())).shape[-1]
+    step = np.tile(np.arange(1, steps + 1, dtype=np.int32), len(rows))
+    shared = {
+        "kind": np.full(len(step), kind),
+        "state": np.repeat(list(log_norms), steps),
+        "step": step,
+        "lag": (origin - step).astype(np.int32),
+    }
+    replicas = len(next(iter(log_norms.values())))
+    return [
+        {**shared, **{name: np.concatenate([row[name][r] for row in rows]).astype(np.float32) for name in rows[0]}}
+        for r in range(replicas)
+    ]
+
+
+def _summary(log_norms: np.ndarray) -> dict[str, np.ndarray]:
+    zero = np.isneginf(log_norms)
+    finite = np.isfinite(log_norms)
+    count = finite.sum(1)
+    total = np.where(finite, log_norms, 0.0).sum(1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    quantiles = np.quantile(log_norms, QUANTILES, axis=1, method="inverted_cdf")
+    return {
+        "log_norm": mean,
+        "log_q05": quantiles[0],
+        "log_q50": quantiles[1],
+        "log_q95": quantiles[2],
+        "zero_share": zero.mean(1),
+        "nonfinite_share": (~zero & ~finite).mean(1),
+    }
+
+
+@dataclass(frozen=True)
+class TrainingGradient(Measurement):
+    """||dL^(b)/dh_t|| of the training loss on the batch of this update, L^(b) one sequence's mean over its scored steps."""
+
+    table = "gradient_through_time"
+    needs_trace = True
+
+    def measure(self, snapshot: Snapshot) -> list[Columns]:
+        log_norms = {name: norms.double().log().cpu().numpy() for name, norms in snapshot.trace.items()}
+        return profile("training", log_norms, origin=snapshot.task.steps)
+
+
+@dataclass(frozen=True)
+class Probe(Measurement):
+    """||dL/dh_t|| of the loss at one step t*, `task.probe_step`, on held-out sequences, in float64.
+
+    The adjoint is rescaled to length 1 after every step and its logarithm carried along: .25^540 is below even
+    float64's range. Profiles are those of lag t* - t; gamma(lag) = exp(log_norm(lag) - log_norm(0)).
+
+    sequences: of the held-out set. Raises ValueError if < 1.
+    """
+
+    table = "gradient_through_time"
+
+    sequences: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sequences < 1:
+            raise ValueError(f"sequences={self.sequences}: a probe needs at least 1")
+
+    def measure(self, snapshot: Snapshot) -> list[Columns]:
+        task, origin = snapshot.task, snapshot.task.probe_step
+        inputs = snapshot.heldout.inputs[:, : self.sequences, : origin + 1]
+        targets = snapshot.heldout.targets[:, : self.sequences, task.scored.index(origin), None]
+        states = snapshot.states(inputs)
+        adjoint = self._loss_gradient(snapshot, states[-1], targets)
+        scale = torch.zeros_like(adjoint[0][..., 0])  # ln of what the adjoint has been divided by, [R, B]
+        log_norms = []
+        for t in reversed(range(origin + 1)):
+            adjoint, scale = _rescaled(adjoint, scale)
+            total, adjoint = _pulled_back(snapshot, inputs[:, :, t], states[t], adjoint)
+            log_norms.append([part.norm(dim=-1).log() + scale for part in total])
+        profiles = {
+            name: torch.stack(parts[::-1], dim=-1).cpu().numpy()
+            for name, parts in zip(snapshot.cell.states, zip(*log_norms, strict=True), strict=True)
+        }
+        return profile("probe", profiles, origin=origin + 1)
+
+    def _loss_gradient(self, snapshot: Snapshot, state: State, targets: Tensor) -> State:
+        """dL/ds_t* of every sequence's own loss."""
+        hidden = state[0].detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = snapshot.network.readout(snapshot.weights, hidden)[..., None, :]
+            (gradient,) = torch.autograd.grad(snapshot.task.losses(outputs, targets).sum(), hidden)
+        return (gradient, *(torch.zeros_like(part) for part in state[1:]))
+
+
+def _rescaled(adjoint: State, scale: Tensor) -> tuple[State, Tensor]:
+    length = torch.cat(adjoint, dim=-1).norm(dim=-1)
+    length = torch.where(length > 0, length, torch.ones_like(length))
+    return tuple(part / length[..., None] for part in adjoint), scale + length.log()
+
+
+def _pulled_back(snapshot: Snapshot, x: Tensor, before: State, adjoint: State) -> tuple[State, State]:
+    """One step of autograd from the state after it: total derivatives there, and the adjoint of the state before.
+
+    The parts of a state hang together (an LSTM's h_t is made from c_t), so a part's total derivative is its own adjoint
+    and what reaches it through the others.
+    """
+    before = tuple(part.detach().requires_grad_() for part in before)
+    with torch.enable_grad():
+        after = snapshot.cell.step(snapshot.weights, x, before)
+        gradients = torch.autograd.grad(after, (*after, *before), adjoint)
+    return gradients[: len(after)], gradients[len(after) :]

@@ -1,0 +1,89 @@
+"""The contract of a measurement: from a look at a pack in training to rows of a table."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.cells.cell import Cell, State, Weights
+from bench.network import Network
+from tasks.task import Batch, Task
+
+Columns = Mapping[str, np.ndarray]  # one replica's new rows of a table, column by column
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A pack at one moment, as measurements see it: they may look and not touch.
+
+    weights: in float64, by symbol, each [R, ...].
+    heldout: the first held-out sequences of every replica, inputs in float64 [R, B, T, I].
+    trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T].
+    """
+
+    network: Network
+    task: Task
+    weights: Weights
+    heldout: Batch
+    trace: Mapping[str, Tensor]
+
+    @property
+    def cell(self) -> Cell:
+        return self.network.cell
+
+    @cached_property
+    def eigenvalues(self) -> dict[str, Tensor]:
+        """Of every recurrent block, complex [R, H]; NaN where a weight is not finite."""
+        return {name: _eigenvalues(block) for name, block in self.cell.recurrent_blocks(self.weights).items()}
+
+    def states(self, inputs: Tensor) -> list[State]:
+        """h_0, h_1 ... h_T under inputs [R, B, T, I]."""
+        state = self.network.zero_state(self.weights, inputs.shape[1])
+        states = [state]
+        with torch.no_grad():
+            for x in inputs.unbind(2):
+                state = self.cell.step(self.weights, x, state)
+                states.append(state)
+        return states
+
+
+def _eigenvalues(matrices: Tensor) -> Tensor:
+    finite = matrices.isfinite().all(-1).all(-1)
+    values = torch.linalg.eigvals(matrices.where(finite[..., None, None], torch.zeros_like(matrices)))
+    return values.where(finite[..., None], torch.full_like(values, torch.nan))
+
+
+@dataclass(frozen=True)
+class Measurement(ABC):
+    """Something to watch.
+
+    points_per_decade: it is measured at update 0, at round(10^(j / points_per_decade)), j = 0, 1, ..., and at the last.
+    Raises ValueError if points_per_decade < 1.
+    """
+
+    version: ClassVar[int] = 1  # raised whenever the numbers change
+    table: ClassVar[str]  # where its rows go
+    needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
+
+    points_per_decade: int
+
+    def __post_init__(self) -> None:
+        if self.points_per_decade < 1:
+            raise ValueError(f"points_per_decade={self.points_per_decade}: at least 1")
+
+    def updates(self, last: int) -> set[int]:
+        """When to measure in a run of `last` updates."""
+        count = int(np.log10(max(last, 1)) * self.points_per_decade) + 1
+        points = {round(10 ** (j / self.points_per_decade)) for j in range(count)}
+        return {0, last} | {point for point in points if point <= last}
+
+    @abstractmethod
+    def measure(self, snapshot: Snapshot) -> list[Columns]:
+        """The new rows of every replica."""

@@ -1,0 +1,123 @@
+"""A training run as a checked configuration, and what may share a pack."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from bench.cells.cell import Cell
+from bench.clipping import Clipping
+from bench.engines.engine import MATHEMATICS
+from bench.fields import per_replica_fields
+from bench.initializers import Initializers
+from bench.measurements.measurement import Measurement
+from bench.network import Network
+from bench.nonfinite import Nonfinite
+from bench.optimizers import Optimizer
+from bench.outcomes import Rule
+from tasks.task import Task
+
+MASTERED = 0.99
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run is judged on sequences it never trained on.
+
+    every: updates between evaluations; None for a sixtieth of the run.
+    sequences: size of the held-out set, the same at every evaluation. final: of the fresh set for the last number.
+    solved: skill that counts as solved. in_a_row: at so many evaluations in a row.
+    Raises ValueError on values out of range.
+    """
+
+    every: int | None
+    sequences: int
+    final: int
+    solved: float
+    in_a_row: int
+
+    def __post_init__(self) -> None:
+        for name in ("every", "sequences", "final", "in_a_row"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: at least 1")
+
+    def updates(self, last: int) -> set[int]:
+        """When to evaluate in a run of `last` updates."""
+        return {*range(0, last, self.every or max(1, last // 60)), last}
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """`solved`, and the stricter `mastered`."""
+        return {"solved": Rule(self.solved, self.in_a_row), "mastered": Rule(MASTERED, self.in_a_row)}
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One training run: everything its result depends on.
+
+    Its loss is averaged over the batch and the scored steps. updates: how many. batch_size: sequences per update.
+    precision: `float32` or `float64`. seed: >= 0, of all its random numbers.
+    Raises ValueError on values out of range.
+    """
+
+    task: Task
+    cell: Cell
+    initializer: Initializers
+    clipping: Clipping
+    nonfinite: Nonfinite
+    optimizer: Optimizer
+    measurement: dict[str, Measurement]
+    evaluation: Evaluation
+    precision: Literal["float32", "float64"]
+    seed: int
+    updates: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("updates", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: at least {least}")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+    @property
+    def network(self) -> Network:
+        """Its cell with the readout that its task asks for."""
+        return Network(self.cell, self.task.inputs, self.task.outputs)
+
+    @property
+    def run_id(self) -> str:
+        """Digest of the question that this run answers; the same question has the same id."""
+        return _digest({"mathematics": MATHEMATICS, **described(self)})
+
+    @property
+    def pack_key(self) -> str:
+        """Digest of all that replicas of one pack have in common."""
+        shared = described(self, per_replica=False)
+        return _digest({name: value for name, value in shared.items() if name not in ("seed", "initializer")})
+
+
+def described(component: Any, per_replica: bool = True) -> Any:
+    """A component as plain data: its class and version, and its fields, on demand without the `PerReplica` ones."""
+    if dataclasses.is_dataclass(component) and not isinstance(component, type):
+        kind = type(component)
+        left_out = () if per_replica else per_replica_fields(component)
+        names = [field.name for field in dataclasses.fields(component) if field.name not in left_out]
+        fields = {name: described(getattr(component, name), per_replica) for name in names}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", "version": getattr(kind, "version", 1), **fields}
+    if isinstance(component, Mapping):
+        return {name: described(value, per_replica) for name, value in component.items()}
+    return component
+
+
+def _digest(data: object) -> str:
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=6).hexdigest()

@@ -1,0 +1,1 @@
+"""From an ordinary Hydra sweep to packs, and to where they run."""

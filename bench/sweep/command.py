@@ -1,0 +1,82 @@
+"""The command line around Hydra: its mistakes in one line, its exit codes, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.sweep.sweeper import RunsFailed
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def run(argv: list[str]) -> int:
+    """Carry out a command line; returns the exit code of `python -m bench`."""
+    from bench.config import ConfigError
+
+    try:
+        with _hydra_reads(argv):
+            _application()
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"bench: {_one_line(error)}", file=sys.stderr)
+        return MISTAKE
+    except RunsFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("bench: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+@hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")
+def _application(config: DictConfig) -> None:
+    raise AssertionError("every command is a sweep, carried out by the launcher")
+
+
+@contextlib.contextmanager
+def _hydra_reads(argv: list[str]) -> Iterator[None]:
+    """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so."""
+    arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *argv], "1"
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+        del os.environ["HYDRA_FULL_ERROR"]
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+        logging.getLogger().handlers.clear()  # those that Hydra set up
+
+
+def _one_line(error: Exception) -> str:
+    """What was given, what is accepted, what to do."""
+    text = str(error).split("Config search path")[0]
+    unknown = re.search(r"Could not override '([^'@]+)'", text)
+    if unknown:
+        return f"{unknown[1]}: no such key; {_similar(unknown[1])}"
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':(.*)", text, re.DOTALL)
+    if missing:
+        return f"{missing[1]}={missing[2]}: no such choice; use one of {', '.join(missing[3].split())}"
+    logging.getLogger(__name__).debug("whole error", exc_info=error)
+    return " ".join(text.split())
+
+
+def _similar(key: str) -> str:
+    from bench.config import composed
+    from bench.results import flat
+
+    known = flat(composed())
+    known |= dict.fromkeys(".".join(name.split(".")[:depth]) for name in known for depth in (1, 2))
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else "`python -m bench --cfg job` shows all keys"

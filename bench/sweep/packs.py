@@ -1,0 +1,59 @@
+"""Which jobs train together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.config import Job
+
+BYTES = {"float32": 4, "float64": 8}
+COPIES = 8  # buffers of the size of a replica's states in time that an engine keeps at most
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Jobs that train as one tensor program; `jobs` indexes the list they were made from."""
+
+    jobs: tuple[int, ...]
+    cost: float  # relative, for the order of work
+
+    @property
+    def width(self) -> int:
+        return len(self.jobs)
+
+
+def packs(jobs: Sequence[Job], width: int, memory: float, places: int) -> list[Pack]:
+    """Group jobs by shape and code, cut the groups into packs of nearly equal width, the most costly pack first.
+
+    width: most replicas in a pack. memory: bytes that one pack may take. places: packs that run at the same time; where
+    there are fewer groups than places, groups are cut finer so that no place stands idle.
+    """
+    groups = defaultdict(list)
+    for index, job in enumerate(jobs):
+        groups[(job.replica.pack_key, repr(job.engine), job.device)].append(index)
+    finer = -(-places // max(1, len(groups)))
+    result = []
+    for members in groups.values():
+        job = jobs[members[0]]
+        fitting = max(1, min(width, int(memory / _bytes(job))))
+        count = max(-(-len(members) // fitting), min(finer, len(members)))
+        for k in range(count):
+            part = members[k * len(members) // count : (k + 1) * len(members) // count]
+            result.append(Pack(tuple(part), _cost(job) * len(part)))
+    return sorted(result, key=lambda pack: -pack.cost)
+
+
+def _bytes(job: Job) -> float:
+    """An upper estimate of what one replica of a pack takes."""
+    replica = job.replica
+    states = replica.task.steps * replica.batch_size * replica.network.padded_hidden
+    heldout = replica.evaluation.sequences * replica.task.steps * replica.task.inputs
+    blocks = max(1, len(replica.cell.gates))
+    return BYTES[replica.precision] * (COPIES * blocks * states + heldout + 8 * replica.network.flat_size)
+
+
+def _cost(job: Job) -> float:
+    replica = job.replica
+    return replica.updates * replica.batch_size * replica.task.steps * replica.network.parameter_count
