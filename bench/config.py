@@ -158,7 +158,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration resolved to plain data, without Hydra's own part and the sweep that made it."""
     with_hydra = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(with_hydra, dict)
-    return {str(name): value for name, value in with_hydra.items() if name not in ("hydra", "sweep")}
+    return {str(name): _numbers(value) for name, value in with_hydra.items() if name not in ("hydra", "sweep")}
+
+
+def _numbers(node: Any) -> Any:
+    """Hydra reads yaml's `.inf` on a command line as a word; here it is the number."""
+    if isinstance(node, dict):
+        return {name: _numbers(value) for name, value in node.items()}
+    return float("inf") if node == ".inf" else node
 
 
 def composed(*overrides: str) -> dict[str, Any]:

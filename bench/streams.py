@@ -90,5 +90,5 @@ class Stream:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers in float64 (Box & Muller 1958): [*lead, *shape]."""
-        radius, angle = ((self.bits(2, *shape) + 0.5) * 2.0**-32).unbind(len(self.lead))
+        radius, angle = ((self.bits(2, *shape).double() + 0.5) * 2.0**-32).unbind(len(self.lead))
         return (-2 * radius.log()).sqrt() * (2 * math.pi * angle).cos()

@@ -2,48 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from bench.analysis.style import TWO_COLUMNS, Look
+from bench.analysis.settings import NO_CLIPPING, levels
+from bench.analysis.style import DASHED, GREY, SOLID, TWO_COLUMNS, Dash, Look
 
-Panels: TypeAlias = dict[tuple[object, object], Axes]  # by row level and column level
+Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
 BAND_ALPHA = 0.2
-MARKERS_PER_LINE = 4
+SHADE_ALPHA = 0.12
+LEGEND_COLUMNS = 7
+MARKER_DISTANCE = 0.4  # along a line, of the panel's diagonal
+UNBOUNDED = (-np.inf, np.inf)
 
 
 def grid(
-    rows: Sequence[object],
-    columns: Mapping[object, str] | Sequence[object],
+    rows: Mapping[Any, str],
+    columns: Mapping[Any, str],
     x_label: str,
-    y_label: str | Mapping[object, str],
+    y_label: str | Mapping[Any, str],
     *,
     width: float = TWO_COLUMNS,
-    row_height: float = 1.3,
-    legend_lines: int = 1,
-    share_y: bool | str = "row",
+    row_height: float = 1.25,
 ) -> tuple[Figure, Panels]:
-    """One panel per row and column level: columns titled on top, rows named on the right.
+    """One panel per row and column level; the panels of a row share their axes.
 
-    columns: levels, with their titles where these differ. y_label: one for all rows, or one for each.
-    width, row_height: inches, exact.
+    rows, columns: levels with what is written right of the row and on top of the column. y_label: of all rows, or of each.
+    width, row_height: inches; the figure is exactly `width` wide.
     """
-    height = row_height * len(rows) + 0.4 + 0.2 * legend_lines
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(len(rows), len(columns), sharex="row" if len(rows) > 1 else True, sharey=share_y, squeeze=False)
-    titles = columns if isinstance(columns, Mapping) else {column: str(column) for column in columns}
-    panels = {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(titles)}
-    for column, title in titles.items():
-        panels[rows[0], column].set_title(title)
-    for row, panel in zip(rows, axes[:, -1], strict=True):
-        panel.annotate(str(row), (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center", fontsize=8)
-    for row, panel in zip(rows, axes[:, 0], strict=True):
-        panel.set_ylabel(y_label if isinstance(y_label, str) else y_label[row])
-    figure.supxlabel(x_label, fontsize=8)
+    figure = Figure(figsize=(width, row_height * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), sharex="row", sharey="row", squeeze=False)
+    for title, panel in zip(columns.values(), axes[0], strict=True):
+        panel.set_title(title)
+    for (level, name), first, last in zip(rows.items(), axes[:, 0], axes[:, -1], strict=True):
+        first.set_ylabel(y_label if isinstance(y_label, str) else y_label[level])
+        last.annotate(name, (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center")
+    figure.supxlabel(x_label, fontsize="medium")
+    panels = {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(columns)}
     return figure, panels
+
+
+def titles(column: pd.Series, key: str) -> dict[Any, str]:
+    """The levels of a column that was called `key` in `runs`, as they are called beside a panel."""
+    if key == "clip":
+        return {level: "no clipping" if level == NO_CLIPPING else f"clipped at {level}" for level in levels(column)}
+    return {level: str(level) if key in ("task", "cell") else f"{key} {level}" for level in levels(column)}
+
+
+def cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
+    """Every panel with its part of a table."""
+    for (row_level, column_level), panel in panels.items():
+        yield panel, table[(table[row] == row_level) & (table[column] == column_level)]
+
+
+def draw_bands(
+    panels: Panels,
+    band: pd.DataFrame,
+    x: str,
+    row: str,
+    column: str,
+    hue: str,
+    looks: Mapping[Any, Look],
+    *,
+    dash: str | None = None,
+    dashes: Mapping[Any, Dash] | None = None,
+    edges: tuple[float, float] = UNBOUNDED,
+) -> None:
+    """Median and quartiles over `x` in every panel, a line for each level of `hue` and, if given, of `dash`.
+
+    What lies beyond the edges is drawn on them; NaN leaves a gap.
+    """
+    by = [hue] if dash is None else [hue, dash]
+    for panel, part in cut(panels, band, row, column):
+        for level, line in part.groupby(by, observed=True):
+            style = SOLID if dashes is None else dashes[level[1]]
+            _draw_band(panel, line[x], line, looks[level[0]], style, edges)
+
+
+def _draw_band(
+    panel: Axes, x: pd.Series, band: pd.DataFrame, look: Look, dash: Dash, edges: tuple[float, float]
+) -> None:
+    median, low, high = (band[name].clip(*edges) for name in ("median", "q25", "q75"))
+    every = (look.offset, MARKER_DISTANCE)
+    panel.plot(x, median, color=look.color, linestyle=dash, marker=look.marker, markevery=every)
+    panel.fill_between(x, low, high, color=look.color, alpha=BAND_ALPHA, linewidth=0)
+
+
+def reference(panel: Axes, *, y: float | None = None, x: float | None = None, dash: Dash = DASHED) -> None:
+    """A line across the panel to compare with."""
+    if y is not None:
+        panel.axhline(y, color=GREY, linewidth=0.7, linestyle=dash, zorder=1)
+    if x is not None:
+        panel.axvline(x, color=GREY, linewidth=0.7, linestyle=dash, zorder=1)
+
+
+def shade(panel: Axes, first: float, last: float) -> None:
+    """A stretch of the x axis in grey."""
+    panel.axvspan(first, last, color=GREY, alpha=SHADE_ALPHA, linewidth=0, zorder=0)
+
+
+def legend(figure: Figure, series: Mapping[Any, Look], dashes: Mapping[str, Dash], shaded: str = "") -> None:
+    """Above all panels: colour and marker of each series, what the dashes mean, and what is shaded."""
+    handles: list[Artist] = [
+        Line2D([], [], color=look.color, marker=look.marker, label=str(name)) for name, look in series.items()
+    ]
+    handles += [Line2D([], [], color=GREY, linestyle=dash, label=name) for name, dash in dashes.items()]
+    handles += [Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded)] if shaded else []
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), LEGEND_COLUMNS))

@@ -106,3 +106,9 @@ def median_norms(clipping: pd.DataFrame) -> pd.Series:
     blocks = clipping[clipping["count"] > 0]
     norms: pd.Series = np.exp(blocks.groupby("run", observed=True)["norm_log_mean"].median())
     return norms.rename("median_norm")
+
+
+def most(band: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The points of a band at which more than half of a group's runs have a value: a median of few survivors misleads."""
+    largest = band.groupby(list(by), observed=True)["n"].transform("max")
+    return band[band["n"] > largest / 2]

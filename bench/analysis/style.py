@@ -1,23 +1,26 @@
-"""How figures look: page widths, fonts, one colour-blind safe palette, and files with reproducible bytes."""
+"""How figures look: page widths, fonts, and one colour-blind safe palette."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeAlias
 
 import matplotlib as mpl
-import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
 
 from bench.analysis.settings import KNOWN_CELLS
 
+Dash: TypeAlias = tuple[float, tuple[float, ...]]
+
 ONE_COLUMN = 3.3  # inches, a column of a two-column page
 TWO_COLUMNS = 6.75  # inches, the whole page
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ((0, ()), (0, (3, 1.2)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+GREY = "0.35"
+SOLID: Dash = (0, ())
+DASHED: Dash = (0, (3, 1.2))
+DOTTED: Dash = (0, (1, 1.2))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 PAPER = {
     **sns.axes_style("ticks"),
     "font.family": "serif",
@@ -32,20 +35,16 @@ PAPER = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlepad": 3.0,
-    "axes.labelpad": 2.0,
-    "xtick.major.pad": 2.0,
-    "ytick.major.pad": 2.0,
+    "axes.titlepad": 4,
+    "axes.labelpad": 2,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "ytick.minor.size": 1.5,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
     "lines.linewidth": 1.0,
-    "lines.markersize": 3.0,
+    "lines.markersize": 3.5,
     "lines.markeredgewidth": 0.0,
     "legend.frameon": False,
     "legend.handlelength": 2.2,
@@ -54,37 +53,19 @@ PAPER = {
     "svg.fonttype": "path",  # a page that shows the figure as an image has no STIX of its own
     "svg.hashsalt": "recurrent-memory-bench",  # else ids are random
     "savefig.dpi": 300,
-    "figure.dpi": 100,
-}
-# nothing in a file that differs from one day, or one version of matplotlib, to the next
-METADATA: dict[str, dict[str, None]] = {
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
 }
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one series is drawn; marker and dash tell it from the others in grey."""
+    """How a series is drawn; its marker tells it from the others in grey.
+
+    offset: where on the line the first marker stands, as a share of the panel's diagonal, so that markers do not meet.
+    """
 
     color: str
     marker: str
-    dash: tuple[int, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure with all that is published beside it.
-
-    data: the numbers drawn, one row per point. caption: for the paper. alt: what one would see, for those who cannot.
-    """
-
-    name: str
-    figure: Figure
-    data: pd.DataFrame
-    caption: str
-    alt: str
+    offset: float
 
 
 def paper() -> AbstractContextManager[None]:
@@ -92,34 +73,17 @@ def paper() -> AbstractContextManager[None]:
     return mpl.rc_context(PAPER)
 
 
-def looks(levels: Sequence[object]) -> dict[object, Look]:
-    """A look for every level: the known cells always have theirs, others take what comes after."""
+def looks(levels: Iterable[object]) -> dict[object, Look]:
+    """A look for every level: the known cells always have the same, others take what comes after."""
     colors = sns.color_palette("colorblind").as_hex()
-    others = [level for level in levels if level not in KNOWN_CELLS]
-    places = {level: place for place, level in enumerate([*KNOWN_CELLS, *others])}
+    ordered = list(levels)
+    places = [*KNOWN_CELLS, *(level for level in ordered if level not in KNOWN_CELLS)]
     return {
         level: Look(
-            color=colors[places[level] % len(colors)],
-            marker=MARKERS[places[level] % len(MARKERS)],
-            dash=DASHES[places[level] % len(DASHES)],
+            color=colors[(place := places.index(level)) % len(colors)],
+            marker=MARKERS[place % len(MARKERS)],
+            offset=0.05 + 0.09 * (place % 4),
         )
-        for level in levels
+        for level in ordered
     }
 
-
-def save(plot: Plot, folder: Path) -> list[Path]:
-    """Write NAME.pdf, .png (300 dpi), .svg, .csv (the numbers drawn) and .txt (the caption) into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with paper():
-        plot.figure.draw_without_rendering()  # the layout, found once and kept for all formats
-        plot.figure.set_layout_engine("none")
-        for extension, metadata in METADATA.items():
-            plot.figure.savefig(folder / f"{plot.name}.{extension}", metadata=metadata)
-    plot.data.to_csv(folder / f"{plot.name}.csv", index=False)
-    (folder / f"{plot.name}.txt").write_text(plot.caption + "\n", encoding="utf-8")
-    return saved_as(plot.name, folder)
-
-
-def saved_as(name: str, folder: Path) -> list[Path]:
-    """The files of a plot."""
-    return [folder / f"{name}.{extension}" for extension in (*METADATA, "csv", "txt")]

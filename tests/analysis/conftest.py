@@ -1,0 +1,222 @@
+"""Made-up results in the files of real ones: drawn from a seeded generator, not trained.
+
+tanh forgets, IRNN learns unless it is clipped late and explodes, LSTM learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.results import RunDirectory, Tables, load
+
+THRESHOLDS = (1.0, 10.0, np.inf)
+SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
+BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}
+UPDATES = 3000
+EVALUATED = np.arange(0, UPDATES + 1, 100)
+MEASURED = np.array([0, 1, 3, 10, 32, 100, 316, 1000, 3000])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One made-up run."""
+
+    task: str
+    cell: str
+    threshold: float
+    seed: int
+    length: int
+    lr: float
+
+    @property
+    def steps(self) -> int:
+        return self.length if self.task == "adding" else self.length + 10
+
+    @property
+    def first_scored(self) -> int:
+        return self.steps if self.task == "adding" else 1
+
+    @property
+    def probed(self) -> int:
+        """The step, from 1, at which the probe's loss is."""
+        return self.steps if self.task == "adding" else self.steps - 4
+
+    @property
+    def baseline(self) -> float:
+        return 1 / 6 if self.task == "adding" else 5 * np.log(8) / self.steps
+
+    @property
+    def explodes(self) -> bool:
+        return self.cell == "irnn" and self.threshold > 10 and self.seed % 2 == 0
+
+
+def settings(
+    tasks: dict[str, int], cells: tuple[str, ...], thresholds: tuple[float, ...], seeds: int, lrs: tuple[float, ...]
+) -> Iterator[Setting]:
+    for task, cell, threshold, seed, lr in product(tasks, cells, thresholds, range(seeds), lrs):
+        yield Setting(task, cell, threshold, seed, tasks[task], lr)
+
+
+def make_up(
+    folder: Path,
+    tasks: dict[str, int] | None = None,
+    cells: tuple[str, ...] = ("tanh", "irnn", "lstm"),
+    thresholds: tuple[float, ...] = THRESHOLDS,
+    seeds: int = 3,
+    lrs: tuple[float, ...] = (0.001,),
+    without: tuple[str, ...] = (),
+) -> Path:
+    """Write a run for every combination into `folder`; `without`: tables that were switched off."""
+    random = np.random.default_rng(0)
+    chosen = settings(tasks or {"adding": 40, "copying": 10}, cells, thresholds, seeds, lrs)
+    first = len(list(folder.glob("*")))
+    for number, setting in enumerate(chosen, start=first):
+        directory = RunDirectory(folder, f"{number:012x}")
+        choices = {"task": setting.task, "cell": setting.cell, "clipping": "norm", "optimizer": "adam"}
+        directory.begin(_config(setting), {"overrides": [], "choices": choices}, {"torch": "2.13.0", "threads": 1})
+        outcome, tables = _trained(setting, random)
+        kept = {name: table for name, table in tables.items() if name not in without}
+        directory.finish(outcome, kept, [])
+    return folder
+
+
+def _config(setting: Setting) -> dict[str, object]:
+    return {
+        "task": {"_target_": "tasks", "length": setting.length, "variant": "halves"},
+        "cell": {"_target_": "bench.cells", "hidden": 64},
+        "clipping": {"_target_": "bench.clipping.NormClipping", "threshold": setting.threshold},
+        "optimizer": {"_target_": "bench.optimizers.Adam", "lr": setting.lr},
+        "seed": setting.seed,
+        "updates": UPDATES,
+        "batch_size": 16,
+        "extensions": [],
+    }
+
+
+def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, object], dict[str, dict]]:
+    diverged_at = int(random.integers(400, 1500)) if setting.explodes else UPDATES + 1
+    learns = setting.cell != "tanh"
+    middle = random.uniform(800, 2500)
+    loss = setting.baseline * (0.003 + 1 / (1 + np.exp((EVALUATED - middle) / 150))) if learns else EVALUATED * 0 + setting.baseline
+    loss = loss * np.exp(0.1 * random.standard_normal(len(loss)))
+    loss[0] = setting.baseline * 6
+    loss = np.where(diverged_at <= EVALUATED, np.nan, loss)
+    loss[(EVALUATED > diverged_at - 100) & (diverged_at > EVALUATED)] = 1e27
+    skill = 1 - loss / setting.baseline
+    held = [k for k in range(len(skill) - 2) if (skill[k : k + 3] >= 0.95).all()]
+    solved_at = int(EVALUATED[held[0]]) if held else None
+    exploded = setting.explodes
+    outcome = {
+        "outcome": "diverged" if exploded else "solved" if solved_at is not None else "stuck",
+        "solved_at": solved_at,
+        "mastered_at": None,
+        "diverged_at": diverged_at if exploded else None,
+        "final_loss": np.nan if exploded else float(loss[-1]),
+        "final_skill": np.nan if exploded else float(skill[-1]),
+        "final_accuracy": np.nan if exploded else float(skill[-1].clip(0.1)),
+        "baseline_loss": setting.baseline,
+        "chance_accuracy": 0.1,
+        "min_lag": setting.steps // 2,
+        "mean_lag": 0.75 * setting.steps,
+        "steps": setting.steps,
+        "scored_first": setting.first_scored,
+        "scored_last": setting.steps,
+        "parameters": 17217 if setting.cell == "lstm" else 4353,
+        "recurrent_parameters": 16384 if setting.cell == "lstm" else 4096,
+        "sequences": min(diverged_at, UPDATES) * 16,
+        "seconds": 3.25,
+        "pack_width": 10,
+    }
+    measured = MEASURED[diverged_at > MEASURED]
+    profiles = [_profile(setting, kind, update, random) for update in measured for kind in ("training", "probe")]
+    radii = [_radii(setting, update, random) for update in measured]
+    return outcome, {
+        "evaluations": {
+            "update": EVALUATED,
+            "loss": loss,
+            "skill": skill,
+            "accuracy": skill.clip(0),
+            "seconds": EVALUATED * 1e-3,
+        },
+        "spectrum": _joined(radii),
+        "state_jacobian": {
+            "update": measured,
+            "spectral_radius": 1 + 0.1 * random.random(len(measured)),
+            "q05": np.ones(len(measured)),
+            "q95": np.ones(len(measured)),
+        },
+        "gradient_through_time": _joined(profiles),
+        "clipping": _clipped(setting, min(diverged_at - 1, UPDATES), random),
+    }
+
+
+def _profile(setting: Setting, kind: str, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    origin = setting.probed if kind == "probe" else setting.steps
+    states = ("h", "c") if setting.cell == "lstm" else ("h",)
+    step = np.tile(np.arange(1, origin + 1), len(states))
+    lag = origin - step
+    slope = SLOPES[setting.cell] * (1 if update == 0 else 0.4) + 0.02 * random.standard_normal()
+    log_norm = -3 + slope * lag + 0.1 * random.standard_normal(len(step))
+    gone = (setting.cell == "tanh") & (lag > 35)
+    log_norm = np.where(gone, np.nan, log_norm)
+    return {
+        "update": np.full(len(step), update),
+        "kind": np.full(len(step), kind),
+        "state": np.repeat(states, origin),
+        "step": step,
+        "lag": lag,
+        "log_norm": log_norm,
+        "log_q05": log_norm - 1,
+        "log_q50": log_norm,
+        "log_q95": log_norm + 1,
+        "zero_share": gone * 0.9,
+        "nonfinite_share": np.zeros(len(step)),
+    }
+
+
+def _radii(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    blocks = BLOCKS.get(setting.cell, ("W_hh",))
+    start = 1.0 if setting.cell == "irnn" else 0.58
+    radius = start + 0.1 * np.log10(1 + update) * np.arange(1, len(blocks) + 1) + 0.02 * random.random(len(blocks))
+    return {
+        "update": np.full(len(blocks), update),
+        "block": np.array(blocks),
+        "spectral_radius": radius,
+        "spectral_norm": radius * 1.5,
+    }
+
+
+def _clipped(setting: Setting, updates: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    norm = np.exp(random.normal(SLOPES[setting.cell] * 5 + 1, 1.5, updates))
+    count = np.ones(updates, dtype=int)
+    return {
+        "update": np.arange(1, updates + 1),
+        "count": count,
+        "clipped": (norm > setting.threshold).astype(int),
+        "nonfinite": 0 * count,
+        "shrink_sum": np.minimum(1, setting.threshold / norm),
+        "norm_min": norm,
+        "norm_max": norm,
+        "norm_log_mean": np.log(norm),
+    }
+
+
+def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder of 54 runs."""
+    return make_up(tmp_path_factory.mktemp("quick"))
+
+
+@pytest.fixture(scope="session")
+def tables(results: Path) -> Tables:
+    return load(results)

@@ -1,0 +1,193 @@
+"""All engines agree with `eager`, and `eager` with finite differences and torch.nn."""
+
+import pytest
+import torch
+from tests.conftest import choices
+
+from bench import config
+from bench.engines.auto import Auto
+from bench.engines.batched import Batched
+from bench.engines.eager import Eager
+from bench.engines.library import Library
+from bench.network import Network
+from bench.streams import Stream
+from tasks.task import Batch
+
+CELLS = ["tanh", "irnn", "lstm"]
+TASKS = {"adding": {"length": 12}, "copying": {"length": 4, "symbols": 3}}
+ENGINES = {"batched": Batched(), "library": Library()}
+SEEDS = [0, 1, 2]
+
+
+def setting(cell_name, task_name, hidden=10, dtype=torch.float64, sequences=5, scale=2.0):
+    """A network off its start, so that gates saturate and ReLUs die here and there, and a batch."""
+    task = config.example(f"task/{task_name}", **TASKS[task_name])
+    network = Network(config.example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
+    initializer = config.job(config.composed("initializer=pytorch")).replica.initializer
+    flat = scale * network.initial([initializer] * len(SEEDS), SEEDS)
+    batch = task.sample(Stream(SEEDS, "train", dtype=dtype), sequences)
+    return network, task, flat.to(dtype), batch
+
+
+def assert_close(ours, theirs, tolerance=1e-10):
+    assert ((ours - theirs).norm() <= tolerance * theirs.norm()).item()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_loss_gradient_and_trace_agree_with_eager(engine, cell_name, task_name):
+    network, task, flat, batch = setting(cell_name, task_name)
+    oracle = Eager().program(network, task).gradients(flat, batch, trace=True)
+    result = ENGINES[engine].program(network, task).gradients(flat, batch, trace=True)
+    assert_close(result.loss, oracle.loss)
+    for name, view in network.views(result.gradient).items():
+        assert_close(view, network.views(oracle.gradient)[name])
+    assert set(result.trace) == set(network.cell.states)
+    for name, norms in result.trace.items():
+        assert norms.shape == (3, 5, task.steps)
+        for t in range(task.steps):
+            assert_close(norms[..., t], oracle.trace[name][..., t])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_answers_agree_with_eager(engine, cell_name):
+    network, task, flat, batch = setting(cell_name, "copying")
+    oracle = Eager().program(network, task).answers(flat, batch.inputs)
+    result = ENGINES[engine].program(network, task).answers(flat, batch.inputs)
+    assert_close(result.outputs, oracle.outputs)
+    assert torch.equal(result.alive, oracle.alive)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES.values(), Eager()])
+def test_a_dead_net_is_seen(engine):
+    network, task, flat, batch = setting("irnn", "adding")
+    network.views(flat[1])["b"].fill_(-100.0)
+    assert engine.program(network, task).answers(flat, batch.inputs).alive.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_eager_gradient_agrees_with_finite_differences(cell_name, task_name):
+    network, task, flat, batch = setting(cell_name, task_name, hidden=4, scale=1.0)
+    program = Eager().program(network, task)
+    gradient = program.gradients(flat, batch).gradient
+    generator = torch.Generator().manual_seed(0)
+    mask = (network_mask(network, flat)).double()
+    for _ in range(5):
+        direction = torch.randn(flat.shape, generator=generator, dtype=torch.float64) * mask
+        step = 1e-5
+        ahead, behind = (program.gradients(flat + sign * step * direction, batch).loss for sign in (1, -1))
+        slope = (ahead - behind) / (2 * step)
+        assert torch.allclose((gradient * direction).sum(-1), slope, rtol=1e-6, atol=1e-9)
+
+
+def network_mask(network, flat):
+    """True where a parameter is, False in the padding."""
+    mask = torch.zeros_like(flat)
+    for view in network.views(mask).values():
+        view.fill_(1)
+    return mask != 0
+
+
+@pytest.mark.parametrize("engine", [*ENGINES.values(), Eager()])
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_gradient_of_the_padding_is_zero(engine, cell_name):
+    network, task, flat, batch = setting(cell_name, "copying")
+    gradient = engine.program(network, task).gradients(flat, batch).gradient
+    assert (gradient[~network_mask(network, flat)] == 0).all()
+
+
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_trace_is_the_derivative_of_a_sequences_own_loss(cell_name):
+    """Against a kick: the loss of one sequence when its hidden state is moved at one step."""
+    network, task, flat, batch = setting(cell_name, "copying", hidden=4, scale=1.0)
+    trace = Eager().program(network, task).gradients(flat, batch, trace=True).trace["h"]
+    weights, kicked_at, hidden, step = network.views(flat), 5, 4, 1e-6
+
+    def loss(kick):
+        state, outputs = network.zero_state(weights, 5), []
+        for t, x in enumerate(batch.inputs.unbind(-2)):
+            state = network.cell.step(weights, x, state)
+            if t == kicked_at:
+                state = (state[0] + kick, *state[1:])
+            outputs.append(network.readout(weights, state[0]))
+        return task.losses(torch.stack(outputs, dim=-2), batch.targets).mean(-1)
+
+    slopes = [(loss(step * unit) - loss(-step * unit)) / (2 * step) for unit in torch.eye(hidden, dtype=torch.float64)]
+    assert torch.allclose(torch.stack(slopes, -1).norm(dim=-1), trace[..., kicked_at], rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", choices("engine"))
+def test_asking_for_the_trace_does_not_change_the_gradient(name):
+    network, task, flat, batch = setting("lstm", "adding", dtype=torch.float32)
+    engine = config.example(f"engine/{name}")
+    engine = engine.resolved(network, torch.device("cpu")) if isinstance(engine, Auto) else engine
+    without, with_trace = (engine.program(network, task).gradients(flat, batch, trace) for trace in (False, True))
+    assert torch.equal(without.gradient, with_trace.gradient)
+    assert without.trace == {}
+
+
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_float32_is_near_float64(cell_name):
+    network, task, flat, batch = setting(cell_name, "adding", scale=1.0)
+    exact = Batched().program(network, task).gradients(flat, batch, trace=True)
+    single = Batch(*(part.float() for part in batch))
+    result = Batched().program(network, task).gradients(flat.float(), single, trace=True)
+    assert_close(result.gradient.double(), exact.gradient, 1e-5)
+    assert_close(result.trace["h"].double(), exact.trace["h"], 1e-5)
+
+
+def test_small_states_keep_their_relative_precision():
+    """2 sigmoid(2x) - 1 would lose them: at 1e-6 its relative error is a few percent."""
+    network, task, flat, batch = setting("tanh", "adding", dtype=torch.float32)
+    flat = flat * 1e-6
+    outputs = Batched().program(network, task).answers(flat, batch.inputs).outputs
+    exact = Eager().program(network, task).answers(flat.double(), batch.inputs.double()).outputs
+    assert_close(outputs.double(), exact, 1e-5)
+
+
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_nan_and_infinity_come_through(cell_name):
+    network, task, flat, batch = setting(cell_name, "adding", dtype=torch.float32)
+    network.views(flat)["W_xh"][1, ..., 0, 0] = torch.nan
+    result = Batched().program(network, task).gradients(flat, batch)
+    assert result.loss.isnan().tolist() == [False, True, False]
+    assert result.gradient.isfinite().all(-1).tolist() == [True, False, True]
+    assert (Batched().program(network, task).answers(flat, batch.inputs).outputs[1]).isnan().any()
+
+
+def test_saturation_gives_no_nan():
+    network, task, flat, batch = setting("lstm", "adding", dtype=torch.float32, scale=1e4)
+    assert Batched().program(network, task).gradients(flat, batch).gradient.isfinite().all()
+
+
+def test_auto_takes_the_hand_written_pass_where_there_is_one():
+    network, *_ = setting("lstm", "adding")
+    assert Auto().resolved(network, torch.device("cpu")) == Batched()
+
+
+def test_identity_net_has_a_flat_trace_and_a_linear_one_its_power():
+    """With all units active a ReLU net is linear: ||dL/dh_t|| = |error| ||(W^T)^(T-t) w||."""
+    task = config.example("task/adding", length=12)
+    network = Network(config.example("cell/irnn", hidden=8), task.inputs, task.outputs)
+    generator = torch.Generator().manual_seed(0)
+    matrices = [torch.eye(8), 0.5 * torch.eye(8), torch.rand(8, 8, generator=generator) / 4]
+    flat = torch.zeros(3, network.flat_size, dtype=torch.float64)
+    weights = network.views(flat)
+    weights["W_hh"].copy_(torch.stack(matrices))
+    weights["W_xh"].fill_(0.3)
+    weights["b"].fill_(0.1)  # positive weights and inputs: every unit is active
+    weights["W_hy"].copy_(torch.rand(8, generator=generator))
+    batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 4)
+    for engine in (Eager(), Batched()):
+        trace = engine.program(network, task).gradients(flat, batch, trace=True).trace["h"]
+        outputs = engine.program(network, task).answers(flat, batch.inputs).outputs[..., 0]
+        error = (2 * (outputs - batch.targets)).abs()
+        for replica in range(3):
+            vector = weights["W_hy"][replica, 0]
+            for t in reversed(range(12)):
+                assert torch.allclose(trace[replica, :, t], error[replica, :, 0] * vector.norm(), rtol=1e-10)
+                vector = weights["W_hh"][replica].mT @ vector
+        assert torch.allclose(trace[0], trace[0, :, -1:].expand(4, 12), rtol=1e-12)

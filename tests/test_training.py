@@ -1,0 +1,220 @@
+"""The training loop: bits do not depend on the pack or on measuring, divergence is recorded, outcomes are named right."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import choices
+
+from bench import config
+from bench.engines.batched import Batched
+from bench.engines.eager import Eager
+from bench.engines.library import Library
+from bench.outcomes import Rule, outcome
+from bench.training import Training
+
+CPU = torch.device("cpu")
+MEASURED = f"measurement=[{','.join(choices('measurement'))}]"
+
+
+def train(replicas, engine=None):
+    training = Training(replicas, engine or Batched(), CPU)
+    records = training.run()
+    return training.flat, records
+
+
+def with_seeds(replica, seeds):
+    return [dataclasses.replace(replica, seed=seed) for seed in seeds]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("cell", "task"), [("tanh", "adding"), ("irnn", "copying"), ("lstm", "adding"), ("lstm", "copying")]
+)
+def test_bits_do_not_depend_on_width_order_or_neighbours(make_replica, cell, task, precision):
+    """Widths 1, 2, 7, 31 and 32, over 200 updates, at a size that is no multiple of a vector register."""
+    small = ("cell.hidden=10", "batch_size=3", "task.length=5", "updates=200", "evaluation.every=50")
+    replica = make_replica(f"cell={cell}", f"task={task}", f"precision={precision}", "optimizer.lr=0.01", *small)
+    settings = [
+        dataclasses.replace(
+            replica,
+            seed=seed,
+            optimizer=dataclasses.replace(replica.optimizer, lr=0.001 * (1 + seed % 3)),
+            clipping=dataclasses.replace(replica.clipping, threshold=0.1 * (1 + seed % 5)),
+        )
+        for seed in range(32)
+    ]
+    weights, records = train(settings)
+    for members in ([5], [17, 3], list(range(20, 27)), list(range(31, 0, -1))):
+        part, part_records = train([settings[k] for k in members])
+        assert torch.equal(part, weights[members])
+        for k, record in zip(members, part_records, strict=True):
+            assert_same_answers(record, records[k])
+
+
+def assert_same_answers(one, other):
+    for name in ("loss", "accuracy"):
+        assert np.array_equal(one.table("evaluations")[name], other.table("evaluations")[name], equal_nan=True)
+    for name, series in one.table("clipping").items():
+        assert np.array_equal(series, other.table("clipping")[name], equal_nan=True)
+    assert one.outcome["final_loss"] == other.outcome["final_loss"]
+
+
+@pytest.mark.parametrize("engine", [Eager(), Library()])
+@pytest.mark.parametrize("hidden", [10, 16])
+def test_bits_of_the_other_engines_do_not_depend_on_the_pack(make_replica, engine, hidden):
+    replica = make_replica("cell=lstm", f"cell.hidden={hidden}", "updates=30")
+    settings = with_seeds(replica, range(3))
+    weights, _ = train(settings, engine)
+    assert torch.equal(train(settings[1:2], engine)[0], weights[1:2])
+
+
+@pytest.mark.parametrize("cell", choices("cell"))
+def test_measuring_changes_no_bit(make_replica, cell):
+    plain = with_seeds(make_replica(f"cell={cell}", "updates=20", "measurement=[]"), range(2))
+    measured = with_seeds(make_replica(f"cell={cell}", "updates=20", MEASURED), range(2))
+    (without, _), (with_all, records) = train(plain), train(measured)
+    assert torch.equal(without, with_all)
+    assert {"spectrum", "eigenvalues", "state_jacobian", "gradient_through_time"} <= set(records[0].tables)
+
+
+@pytest.mark.parametrize("policy", choices("nonfinite"))
+def test_a_replica_driven_to_nan_leaves_the_others_alone_and_is_recorded(make_replica, policy):
+    replica = make_replica("cell=irnn", "initializer=identity", "updates=40", "task.length=20", f"nonfinite={policy}")
+    healthy = with_seeds(replica, range(4))
+    sick = dataclasses.replace(
+        replica,
+        seed=9,
+        initializer=dataclasses.replace(
+            replica.initializer, recurrent=config.example("initializer/recurrent/identity", gain=1e9)
+        ),
+    )
+    alone, alone_records = train(healthy)
+    weights, records = train([*healthy[:2], sick, *healthy[2:]])
+    assert torch.equal(weights[[0, 1, 3, 4]], alone)
+    assert weights.isfinite().all()
+    for k, record in zip((0, 1, 3, 4), alone_records, strict=True):
+        assert_same_answers(records[k], record)
+    clipping = records[2].table("clipping")
+    assert records[2].outcome["outcome"] == "diverged"
+    if policy == "stop":
+        assert records[2].outcome["diverged_at"] == 1
+        assert clipping["nonfinite"].sum() == 1
+        assert np.isnan(records[2].table("evaluations")["loss"][1:]).all()
+    else:
+        assert records[2].outcome["diverged_at"] is None
+        assert clipping["nonfinite"].sum() == 40
+
+
+@pytest.mark.parametrize("name", choices("optimizer"))
+def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(make_replica, name):
+    replicas = with_seeds(make_replica(f"optimizer={name}", "nonfinite=skip"), range(3))
+    training = Training(replicas, Batched(), CPU)
+    batches = list(training._training_batches())
+
+    def step(update, spoilt):
+        gradients = training.program.gradients(training.flat, batches[update])
+        if spoilt:
+            gradients.gradient[1, 7] = torch.inf
+        training._step(update, gradients)
+        state = training.stepper.state[training.delta]
+        return training.flat.clone(), {k: v.clone() for k, v in state.items() if v.shape == training.flat.shape}
+
+    before, state_before = step(0, spoilt=False)
+    after, state_after = step(1, spoilt=True)
+    assert torch.equal(before[1], after[1])
+    assert not torch.equal(before[0], after[0])
+    for key, value in state_after.items():
+        assert torch.equal(value[1], state_before[key][1])
+
+
+def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
+    """Fifty lines of suite against ten lines of torch: nn.RNN, Adam, clip_grad_norm_, the same batches."""
+    replica = make_replica("cell=tanh", "precision=float64", "updates=30", "clipping.threshold=0.05")
+    training = Training([replica], Batched(), CPU)
+    batches = list(training._training_batches())
+    weights = training.network.views(training.flat.clone())
+    module = torch.nn.RNN(2, 8, batch_first=True, dtype=torch.float64)
+    readout = torch.nn.Linear(8, 1, dtype=torch.float64)
+    theirs = [module.weight_hh_l0, module.weight_ih_l0, module.bias_ih_l0, readout.weight, readout.bias]
+    with torch.no_grad():
+        module.bias_hh_l0.zero_()
+        for name, parameter in zip(weights, theirs, strict=True):
+            parameter.copy_(weights[name][0])
+    optimizer = torch.optim.Adam(theirs, lr=0.001)
+    clipped = 0
+    for inputs, targets in batches[:30]:
+        optimizer.zero_grad()
+        outputs = readout(module(inputs[0])[0][:, -1])
+        torch.nn.functional.mse_loss(outputs, targets[0]).backward()
+        clipped += bool(torch.nn.utils.clip_grad_norm_(theirs, 0.05) > 0.05)
+        optimizer.step()
+    record = training.run()[0]
+    ours = training.network.views(training.flat)
+    for name, parameter in zip(weights, theirs, strict=True):
+        assert torch.allclose(ours[name][0], parameter, rtol=1e-5, atol=1e-8)  # clip_grad_norm_ adds 1e-6 to the norm
+    assert record.table("clipping")["clipped"].sum() == clipped
+    assert clipped > 0
+
+
+def test_clipping_takes_effect_and_is_counted(make_replica):
+    tight, loose = (make_replica(f"clipping.threshold={c}", "updates=30") for c in ("1e-3", ".inf"))
+    (_, (clipped,)), (_, (free,)) = train([tight]), train([loose])
+    table = clipped.table("clipping")
+    assert table["clipped"].sum() == 30
+    assert np.allclose(table["shrink_sum"], 1e-3 / table["norm_min"], rtol=1e-5)
+    assert free.table("clipping")["clipped"].sum() == 0
+    assert (free.table("clipping")["shrink_sum"] == 1).all()
+
+
+def test_training_learns(make_replica):
+    replica = make_replica("task.length=4", "cell.hidden=16", "updates=600", "optimizer.lr=0.01", "batch_size=16")
+    _, records = train(with_seeds(replica, range(2)))
+    assert all(record.outcome["final_skill"] > 0.9 for record in records)
+
+
+def test_measurement_and_evaluation_grids(make_replica):
+    replica = make_replica(MEASURED, "updates=130", "evaluation.every=60")
+    _, (record,) = train([replica])
+    measured = [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 79, 100, 126, 130]
+    assert np.unique(record.table("spectrum")["update"]).tolist() == measured
+    assert record.table("evaluations")["update"].tolist() == [0, 60, 120, 130]
+    assert np.unique(record.table("state_jacobian")["update"]).tolist() == [0, 1, 10, 100, 130]
+
+
+def test_long_series_of_norms_are_kept_in_blocks(make_replica, monkeypatch):
+    replica = make_replica("updates=25")
+    whole = train([replica])[1][0].table("clipping")
+    monkeypatch.setattr("bench.training.CLIPPING_BLOCKS", 10)
+    blocks = train([replica])[1][0].table("clipping")
+    assert blocks["update"].tolist() == [3, 6, 9, 12, 15, 18, 21, 24, 25]
+    assert blocks["count"].tolist() == [3] * 8 + [1]
+    assert np.allclose(blocks["norm_max"][:8], whole["norm_max"][:24].reshape(8, 3).max(1))
+    assert np.allclose(blocks["norm_log_mean"][:8], np.log(whole["norm_min"][:24]).reshape(8, 3).mean(1), rtol=1e-5)
+
+
+def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():
+    rule = Rule(skill=0.95, in_a_row=3)
+    assert rule.first_met([0, 10, 20, 30, 40], [0.96, 0.9, 0.96, 0.97, 0.95]) == 20
+    assert rule.first_met([0, 10, 20, 30], [0.96, 0.96, math.nan, 0.96]) is None
+    assert rule.first_met([0, 10], [1.0, 1.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("skills", "final", "facts", "name"),
+    [
+        ([0.99] * 3, 0.99, {"diverged": True}, "diverged"),
+        ([0.5, -1e27, -1e27, -1e27], -1e27, {}, "diverged"),
+        ([0.5, math.nan, math.nan, math.nan], math.nan, {}, "diverged"),
+        ([0.0] * 3, 0.0, {"alive": False}, "dead"),
+        ([0.99] * 3, 0.99, {"solved_at": 10}, "solved"),
+        ([0.99] * 3, 0.5, {"solved_at": 10}, "relapsed"),
+        ([0.0, 0.2, 0.3], 0.3, {}, "partial"),
+        ([0.0, 0.05, 0.3], 0.3, {}, "stuck"),
+        ([-5.0, -50.0, -5.0], -5.0, {}, "stuck"),
+    ],
+)
+def test_outcome_is_the_first_that_fits(skills, final, facts, name):
+    assert outcome(skills, final, **{"diverged": False, "alive": True, "solved_at": None, **facts}) == name
