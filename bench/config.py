@@ -185,7 +185,7 @@ def example(choice: str, **fields: Any) -> Any:
     for key in group.split("/"):
         node = node[key]
     if group == "measurement":
-        node = node[name]
+        (node,) = node.values()
     kind: Any = typing.get_type_hints(Replica)
     kind = {**kind, "engine": Engine}[group.split("/")[0]]
     if group.startswith("initializer/"):

@@ -22,7 +22,7 @@ from bench.replicas import Replica
 from bench.streams import Stream
 from tasks.task import Batch
 
-EVALUATION_BATCH = 128  # held-out sequences at a time
+EVALUATION_BATCH = 64  # held-out sequences at a time
 MEASURED = 64  # held-out sequences that measurements may look at
 NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that it has about this many numbers
 CLIPPING_BLOCKS = 10_000

@@ -16,7 +16,7 @@ from bench.outcomes import Rule, outcome
 from bench.training import Training
 
 CPU = torch.device("cpu")
-MEASURED = f"measurement=[{','.join(choices('measurement'))}]"
+MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,training_gradient,probe]"
 
 
 def train(replicas, engine=None):

@@ -124,10 +124,11 @@ class Sweep(ABC):
         self.states = self.columns[..., self.hidden].unbind()
         self.weights = flat.new_zeros(replicas, self.blocks * hidden, width)
         self.d_weights = torch.zeros_like(self.weights)
+        self.recurrent = self.weights[..., self.hidden]
         self.readout = flat.new_zeros(replicas, network.padded_outputs, width)
         self.d_readout = torch.zeros_like(self.readout)
         self.delta = flat.new_zeros(replicas, sequences, self.blocks * hidden)
-        self.scratch = flat.new_zeros(2, replicas, sequences, hidden)
+        self.scratch = flat.new_zeros(2, replicas, sequences, hidden).unbind()
         self.d_states = {name: flat.new_zeros(replicas, sequences, hidden) for name in network.cell.states}
         self.alive = torch.zeros(replicas, dtype=torch.bool, device=flat.device)
 
@@ -171,7 +172,7 @@ class Sweep(ABC):
     def backward_recurrence(self, t: int) -> None:
         """From the gradient of step t's pre-activations to the parameters and to dL/dh_{t-1}."""
         self.d_weights.baddbmm_(self.delta.mT, self.rows[t])
-        torch.bmm(self.delta, self.weights[..., self.hidden], out=self.d_states["h"])
+        torch.bmm(self.delta, self.recurrent, out=self.d_states["h"])
 
     @abstractmethod
     def step(self, t: int, row: Tensor, h: Tensor) -> None:
@@ -207,7 +208,7 @@ class ReLUSweep(Sweep):
     blocks = 1
 
     def step(self, t: int, row: Tensor, h: Tensor) -> None:
-        a = self.scratch[0]
+        a, _ = self.scratch
         torch.bmm(row, self.weights.mT, out=a)
         torch.clamp_min(a, 0, out=h)
 
@@ -224,48 +225,53 @@ class LSTMSweep(Sweep):
     def __init__(self, network: Network, flat: Tensor, sequences: int, slots: int) -> None:
         super().__init__(network, flat, sequences, slots)
         replicas, hidden = len(flat), network.padded_hidden
-        self.i, self.f, self.g, self.o = (slice(k * hidden, (k + 1) * hidden) for k in range(4))
-        self.gates = flat.new_zeros(slots, replicas, sequences, 4 * hidden)
-        self.cells = flat.new_zeros(slots + 1, replicas, sequences, hidden)
-        self.squashed = flat.new_zeros(slots, replicas, sequences, hidden)  # tanh(c_t)
+        gates = flat.new_zeros(slots, replicas, sequences, 4 * hidden)
+        self.gates = gates.unbind()
+        self.i, self.f, self.g, self.o = (part.unbind() for part in gates.split(hidden, dim=-1))
+        self.input_and_forget = gates[..., : 2 * hidden].unbind()
+        self.d_i, self.d_f, self.d_g, self.d_o = self.delta.split(hidden, dim=-1)
+        self.c = flat.new_zeros(slots + 1, replicas, sequences, hidden).unbind()
+        self.squashed = flat.new_zeros(slots, replicas, sequences, hidden).unbind()  # tanh(c_t)
+        self.candidate_rows = slice(2 * hidden, 3 * hidden)
 
     def load(self, parts: dict[str, Tensor]) -> None:
         super().load(parts)
-        self.cells[0] = 0
+        self.c[0].zero_()
         self.doubled = self.weights.clone()
-        self.doubled[:, self.g] *= 2
+        self.doubled[:, self.candidate_rows] *= 2
 
     def step(self, t: int, row: Tensor, h: Tensor) -> None:
-        gates, squashed = self.gates[t % self.slots], self.squashed[t % self.slots]
-        c_before, c = self.cells[t % (self.slots + 1)], self.cells[(t + 1) % (self.slots + 1)]
+        at, before, after = t % self.slots, t % (self.slots + 1), (t + 1) % (self.slots + 1)
         a, denominator = self.scratch
-        torch.bmm(row, self.doubled.mT, out=gates)
-        gates[..., : self.g.start].sigmoid_()
-        gates[..., self.o].sigmoid_()
-        a.copy_(gates[..., self.g])
-        tanh_of_half(a, denominator, out=gates[..., self.g])
-        torch.mul(gates[..., self.f], c_before, out=c)
-        c.addcmul_(gates[..., self.i], gates[..., self.g])
+        torch.bmm(row, self.doubled.mT, out=self.gates[at])
+        self.input_and_forget[at].sigmoid_()
+        self.o[at].sigmoid_()
+        a.copy_(self.g[at])
+        tanh_of_half(a, denominator, out=self.g[at])
+        c = self.c[after]
+        torch.mul(self.f[at], self.c[before], out=c)
+        c.addcmul_(self.i[at], self.g[at])
         torch.mul(c, 2, out=a)
-        tanh_of_half(a, denominator, out=squashed)
-        torch.mul(gates[..., self.o], squashed, out=h)
+        tanh_of_half(a, denominator, out=self.squashed[at])
+        torch.mul(self.o[at], self.squashed[at], out=h)
 
     def backward(self, t: int) -> None:
-        i, f, g, o = (self.gates[t][..., gate] for gate in (self.i, self.f, self.g, self.o))
-        squashed, dh, dc = self.squashed[t], self.d_states["h"], self.d_states["c"]
-        if t + 1 < self.slots:  # d_states["c"] still holds dL/dc_{t+1}
-            dc *= self.gates[t + 1][..., self.f]
-        into, product = self.scratch
+        i, f, g, o, squashed = self.i[t], self.f[t], self.g[t], self.o[t], self.squashed[t]
+        dh, dc = self.d_states["h"], self.d_states["c"]
+        if t + 1 < self.slots:  # until now dc is dL/dc_{t+1}
+            dc *= self.f[t + 1]
+        through_h, product = self.scratch
         torch.mul(dh, o, out=product)
-        torch.ops.aten.tanh_backward.grad_input(product, squashed, grad_input=into)
-        dc += into
-        for gate, factor, value in ((self.i, g, i), (self.f, self.cells[t], f)):
-            torch.mul(dc, factor, out=product)
-            torch.ops.aten.sigmoid_backward.grad_input(product, value, grad_input=self.delta[..., gate])
+        torch.ops.aten.tanh_backward.grad_input(product, squashed, grad_input=through_h)
+        dc += through_h
+        torch.mul(dc, g, out=product)
+        torch.ops.aten.sigmoid_backward.grad_input(product, i, grad_input=self.d_i)
+        torch.mul(dc, self.c[t], out=product)
+        torch.ops.aten.sigmoid_backward.grad_input(product, f, grad_input=self.d_f)
         torch.mul(dc, i, out=product)
-        torch.ops.aten.tanh_backward.grad_input(product, g, grad_input=self.delta[..., self.g])
+        torch.ops.aten.tanh_backward.grad_input(product, g, grad_input=self.d_g)
         torch.mul(dh, squashed, out=product)
-        torch.ops.aten.sigmoid_backward.grad_input(product, o, grad_input=self.delta[..., self.o])
+        torch.ops.aten.sigmoid_backward.grad_input(product, o, grad_input=self.d_o)
 
 
 def tanh_of_half(a: Tensor, denominator: Tensor, out: Tensor) -> None:

@@ -27,7 +27,9 @@ def run(argv: list[str]) -> int:
     try:
         with _hydra_reads(argv):
             _application()
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        if not (isinstance(error, ConfigError) or _from_hydra(error)):
+            raise
         print(f"bench: {_one_line(error)}", file=sys.stderr)
         return MISTAKE
     except RunsFailed as error:
@@ -59,6 +61,14 @@ def _hydra_reads(argv: list[str]) -> Iterator[None]:
         logging.getLogger().handlers.clear()  # those that Hydra set up
 
 
+def _from_hydra(error: Exception) -> bool:
+    """Whether Hydra or OmegaConf raised it: their way to say that a command line makes no sense."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals["__name__"].split(".")[0] in ("hydra", "omegaconf")
+
+
 def _one_line(error: Exception) -> str:
     """What was given, what is accepted, what to do."""
     text = str(error).split("Config search path")[0]
@@ -68,7 +78,6 @@ def _one_line(error: Exception) -> str:
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':(.*)", text, re.DOTALL)
     if missing:
         return f"{missing[1]}={missing[2]}: no such choice; use one of {', '.join(missing[3].split())}"
-    logging.getLogger(__name__).debug("whole error", exc_info=error)
     return " ".join(text.split())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,18 +28,19 @@ class Pack:
 def packs(jobs: Sequence[Job], width: int, memory: float, places: int) -> list[Pack]:
     """Group jobs by shape and code, cut the groups into packs of nearly equal width, the most costly pack first.
 
-    width: most replicas in a pack. memory: bytes that one pack may take. places: packs that run at the same time; where
-    there are fewer groups than places, groups are cut finer so that no place stands idle.
+    width: most replicas in a pack. memory: bytes that one pack may take. places: packs that run at the same time; a group
+    that is more than one place's share of the work is cut finer, so that no place stands idle.
     """
     groups = defaultdict(list)
     for index, job in enumerate(jobs):
         groups[(job.replica.pack_key, repr(job.engine), job.device)].append(index)
-    finer = -(-places // max(1, len(groups)))
+    total = sum(_cost(job) for job in jobs)
     result = []
     for members in groups.values():
         job = jobs[members[0]]
         fitting = max(1, min(width, int(memory / _bytes(job))))
-        count = max(-(-len(members) // fitting), min(finer, len(members)))
+        share = math.ceil(_cost(job) * len(members) * places / total)
+        count = max(math.ceil(len(members) / fitting), min(share, len(members)))
         for k in range(count):
             part = members[k * len(members) // count : (k + 1) * len(members) // count]
             result.append(Pack(tuple(part), _cost(job) * len(part)))

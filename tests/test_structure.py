@@ -1,0 +1,72 @@
+"""Imports point downward only, and who must not load torch does not."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# floor of every module; an import may stay on its floor only within what is named together
+GROUND = ("tasks", "bench.axes", "bench.streams", "bench.fields")
+LEAVES = ("bench.cells", "bench.initializers", "bench.clipping", "bench.nonfinite", "bench.optimizers", "bench.outcomes")
+NETWORK = ("bench.network",)
+MEASUREMENTS = ("bench.measurements",)
+MACHINERY = ("bench.engines", "bench.replicas", "bench.training")
+AROUND = ("bench.config", "bench.results", "bench.sweep", "bench.analysis", "bench.speed")
+ENTRIES = ("bench.__main__", "bench.report", "hydra_plugins")
+FLOORS = (GROUND, LEAVES, NETWORK, MEASUREMENTS, MACHINERY, AROUND, ENTRIES)
+
+MODULES = sorted(path for room in ("bench", "tasks", "hydra_plugins") for path in (ROOT / room).rglob("*.py"))
+
+
+def floor(module: str) -> int:
+    return next(k for k, names in enumerate(FLOORS) for name in names if f"{module}.".startswith(f"{name}."))
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if name.split(".")[0] in ("bench", "tasks", "hydra_plugins") and name != "bench"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_downward(path):
+    if name_of(path) != "bench":
+        assert all(floor(module) <= floor(name_of(path)) for module in imports(path))
+
+
+@pytest.mark.parametrize("room", ["bench/cells", "bench/measurements", "tasks"])
+def test_siblings_do_not_import_each_other(room):
+    contract = {"bench/cells": "cell", "bench/measurements": "measurement", "tasks": "task"}[room]
+    prefix = room.replace("/", ".")
+    for path in (ROOT / room).glob("*.py"):
+        inside = {name for name in imports(path) if name.startswith(f"{prefix}.")}
+        assert inside <= {f"{prefix}.{contract}"}
+
+
+def test_tasks_know_no_net_and_no_config():
+    assert all(name.startswith("tasks") for path in (ROOT / "tasks").glob("*.py") for name in imports(path))
+
+
+def test_entries_are_short():
+    for name in ("__main__", "report"):
+        assert len((ROOT / "bench" / f"{name}.py").read_text().splitlines()) < 60
+
+
+@pytest.mark.parametrize("module", ["bench.results", "bench.report", "hydra_plugins.bench_plugins"])
+def test_no_torch_where_none_is_needed(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
