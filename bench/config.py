@@ -1,8 +1,9 @@
 """From yaml to checked dataclasses.
 
-Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names, types and, through
-the class's own `__post_init__`, values, before anything is trained; a mistake becomes one line (`ConfigError`).
-Only classes of this suite, or of a package that the user names (`extensions: [my_package]`), are built.
+Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names, types
+and, through the class's own `__post_init__`, values, before anything is trained; a mistake becomes one line
+(`ConfigError`). Only classes of this suite, or of a package that the user names (`extensions: [my_package]`), are
+built.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ def _plain(kind: type, node: Any, path: str) -> Any:
 
 def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{path}={node}: must be a component with its settings; choose one with {path.replace('.', '/')}=NAME")
+        raise ConfigError(
+            f"{path}={node}: must be a component with its settings; choose one with {path.replace('.', '/')}=NAME"
+        )
     target = _target(kind, node.get("_target_"), path, allowed)
     given = {name: value for name, value in node.items() if name != "_target_"}
     hints = typing.get_type_hints(target, include_extras=True)

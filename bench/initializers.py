@@ -1,7 +1,7 @@
 """How a weight matrix or a bias starts; one small dataclass per method, chosen per role.
 
-A parameter is filled block by block: one [rows, columns] matrix or [rows] vector per gate. Everything is drawn in float64
-on the CPU from the replica's own stream, so a start is the same on every device and in every pack.
+A parameter is filled block by block: one [rows, columns] matrix or [rows] vector per gate. Everything is drawn in
+float64 on the CPU from the replica's own stream, so a start is the same on every device and in every pack.
 """
 
 from __future__ import annotations

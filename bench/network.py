@@ -28,10 +28,10 @@ def padded(size: int, multiple: int) -> int:
 class Network:
     """y_t = W_hy h_t + b_y on top of a cell.
 
-    All parameters of a replica lie in one row of a flat tensor [R, P]: optimizers, norms and clipping see one matrix, and
-    `views` names its parts. H and O are padded to multiples of 16 there; the padding is zero and its gradient is zero.
-    On CPU this is what makes a replica's bits independent of its neighbours in the pack: a row begins and ends with
-    whole vector registers.
+    All parameters of a replica lie in one row of a flat tensor [R, P]: optimizers, norms and clipping see one matrix,
+    and `views` names its parts. H and O are padded to multiples of 16 there; the padding is zero and its gradient is
+    zero. On CPU this is what makes a replica's bits independent of its neighbours in the pack: a row begins and ends
+    with whole vector registers.
 
     inputs, outputs: I and O of the task.
     """
@@ -97,10 +97,11 @@ class Network:
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The parts of flat [..., P] without their padding, each [..., *shape]."""
-        return {
-            name: view[(..., *(slice(size) for size in self.shape(name)))]
-            for name, view in self.padded_views(flat).items()
-        }
+        views = self.padded_views(flat)
+        for name in views:
+            for axis, size in enumerate(self.shape(name), start=-len(self.shape(name))):
+                views[name] = views[name].narrow(axis, 0, size)
+        return views
 
     def initial(self, initializers: Sequence[Initializers], seeds: Sequence[int]) -> Tensor:
         """Starting parameters of a pack in float64 on the CPU, [R, P]: per replica its initialisers and its seed."""

@@ -1,8 +1,8 @@
 """How a gradient becomes a step: torch.optim's own optimizers, one shared instance for a whole pack.
 
-The instance steps a zeroed tensor with learning rate 1; what it leaves there, times each replica's own learning rate, is the
-step of the weights. This is exact for every optimizer whose step is linear in its learning rate (not Rprop, not ASGD).
-Weight decay is added by the training loop, because the tensor that the optimizer sees is not the weight.
+The instance steps a zeroed tensor with learning rate 1; what it leaves there, times each replica's own learning rate,
+is the step of the weights. This is exact for every optimizer whose step is linear in its learning rate (not Rprop,
+not ASGD). Weight decay is added by the training loop, because the tensor that the optimizer sees is not the weight.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Optimizer(ABC):
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """v <- momentum * v + (1 - dampening) * g (v = g at first), w <- w - lr * v, or lr * (g + momentum * v) for Nesterov.
+    """v <- momentum v + (1 - dampening) g (v = g at first), w <- w - lr v, for Nesterov w - lr (g + momentum v).
 
     momentum: in [0, 1). dampening: in [0, 1]. nesterov: needs momentum > 0 and dampening 0.
     Source: torch.optim.SGD.
@@ -164,6 +164,4 @@ class Adam(Optimizer):
         _require(self.eps > 0, f"eps={self.eps}", "eps is greater than 0")
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            [delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps, amsgrad=self.amsgrad
-        )
+        return torch.optim.Adam([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps, amsgrad=self.amsgrad)

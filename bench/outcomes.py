@@ -15,12 +15,12 @@ LAST = 3
 
 @dataclass(frozen=True)
 class Rule:
-    """When a task counts as solved: skill = 1 - loss/baseline of at least `skill` at `in_a_row` evaluations in a row."""
+    """A task is solved at a skill (1 - loss/baseline) of at least `skill` at `in_a_row` evaluations in a row."""
 
     skill: float
     in_a_row: int
 
-    def first_met(self, updates: Sequence[int], skills: Sequence[float]) -> int | None:
+    def first_met(self, updates: Sequence[int] | np.ndarray, skills: Sequence[float] | np.ndarray) -> int | None:
         """The update of the first of the evaluations in a row, or None."""
         met = np.asarray(skills) >= self.skill  # NaN is not
         for k in range(len(met) - self.in_a_row + 1):
@@ -30,7 +30,7 @@ class Rule:
 
 
 def outcome(
-    skills: Sequence[float], final_skill: float, *, diverged: bool, alive: bool, solved_at: int | None
+    skills: Sequence[float] | np.ndarray, final_skill: float, *, diverged: bool, alive: bool, solved_at: int | None
 ) -> str:
     """The first that fits.
 

@@ -113,7 +113,11 @@ def described(component: Any, per_replica: bool = True) -> Any:
         left_out = () if per_replica else per_replica_fields(component)
         names = [field.name for field in dataclasses.fields(component) if field.name not in left_out]
         fields = {name: described(getattr(component, name), per_replica) for name in names}
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", "version": getattr(kind, "version", 1), **fields}
+        return {
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "version": getattr(kind, "version", 1),
+            **fields,
+        }
     if isinstance(component, Mapping):
         return {name: described(value, per_replica) for name, value in component.items()}
     return component

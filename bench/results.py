@@ -1,13 +1,16 @@
 """The files of a run, and the tidy tables made from many: the only module that knows what lies on disk.
 
 results/<experiment>/<run id>/
-    config.yaml       the resolved configuration            overrides.yaml   the command line, and the yaml chosen per group
-    environment.json  version, commit, machine, precision    run.log          what happened, evaluation by evaluation
-    outcome.json      one value per column                   <table>.npz      the rows of a table, one array per column
+    config.yaml       the resolved configuration
+    overrides.yaml    the command line, and the yaml chosen in every group
+    environment.json  version, commit, machine, precision
+    run.log           what happened, evaluation by evaluation
+    outcome.json      one value per column
+    <table>.npz       the rows of a table, one array per column
     finished          written last: the names and sizes of the files above
 
-Every file is written to a temporary name, flushed and renamed. A run without `finished`, or with files that do not match it,
-is not there and is done again.
+Every file is written to a temporary name, flushed and renamed. A run without `finished`, or with files that do not
+match it, is not there and is done again.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class RunDirectory:
         self._close(outcome, lines)
         for name, columns in tables.items():
             buffer = BytesIO()
-            np.savez_compressed(buffer, **columns)
+            np.savez_compressed(buffer, allow_pickle=False, **columns)
             self._write(f"{name}.npz", buffer.getvalue())
         sizes = {file.name: file.stat().st_size for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"}
         self._write("finished", _json(sizes))
@@ -68,7 +71,7 @@ class RunDirectory:
         """Whether the answer is there, and whole."""
         try:
             sizes = json.loads((self.path / "finished").read_bytes())
-            whole = all((self.path / name).stat().st_size == size for name, size in sizes.items())
+            whole: bool | None = all((self.path / name).stat().st_size == size for name, size in sizes.items())
         except FileNotFoundError:
             whole = False if (self.path / "finished").exists() else None
         except ValueError:
@@ -116,8 +119,8 @@ class RunDirectory:
 class Tables:
     """Tidy tables of one or several results folders: one row per observation, `run` says of which run.
 
-    runs: one row per run: its outcome, its configuration (`task.length`, `clipping.threshold`, ...) and, per group, the name
-        of the yaml chosen (`task`, `cell`, ...).
+    runs: one row per run: its outcome, its configuration (`task.length`, `clipping.threshold`, ...) and, per group,
+        the name of the yaml chosen (`task`, `cell`, ...).
     evaluations, spectrum, eigenvalues, state_jacobian, gradient_through_time, clipping: read when first asked for.
     """
 
@@ -177,7 +180,7 @@ def load(*folders: str | Path) -> Tables:
 
 
 def _run_row(directory: RunDirectory) -> dict[str, Any]:
-    row = {"run": directory.run_id, "folder": str(directory.path.parent), "message": None}
+    row: dict[str, Any] = {"run": directory.run_id, "folder": str(directory.path.parent), "message": None}
     for name, value in directory.outcome.items():
         row[name] = np.nan if value is None else value
     return {**row, **flat(directory.config), **directory.overrides["choices"]}
@@ -218,4 +221,4 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _yaml(data: Mapping[str, Any]) -> bytes:
-    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, encoding="utf-8")  # type: ignore[no-any-return]
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, encoding="utf-8")

@@ -22,7 +22,7 @@ from bench.replicas import Replica
 from bench.streams import Stream
 from tasks.task import Batch
 
-EVALUATION_BATCH = 64  # held-out sequences at a time
+EVALUATION_BATCH = 64  # held-out sequences at a time; each such chunk has its own stream, so this is part of the data
 MEASURED = 64  # held-out sequences that measurements may look at
 NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that it has about this many numbers
 CLIPPING_BLOCKS = 10_000
@@ -222,7 +222,9 @@ class Training:
         judged = self._judge(self._sequences("final", self.replicas[0].evaluation.final))
         for r, (replica, record) in enumerate(zip(self.replicas, self.records, strict=True)):
             history, diverged = _evaluations(record), self.diverged_at[r] is not None
-            met = {n: rule.first_met(history["update"], history["skill"]) for n, rule in replica.evaluation.rules.items()}
+            met = {
+                n: rule.first_met(history["update"], history["skill"]) for n, rule in replica.evaluation.rules.items()
+            }
             final_loss = np.nan if diverged else float(judged.loss[r])
             final_skill = 1 - final_loss / self.task.baseline_loss
             record.outcome = {
@@ -262,7 +264,7 @@ class Training:
         }
 
     def _clipping_blocks(self, replica: int) -> dict[str, np.ndarray]:
-        """The series of norms before clipping: every update of a short run, else at most 10 000 blocks of equal length."""
+        """The norms before clipping: of every update of a short run, else in at most 10 000 blocks of equal length."""
         length = -(-self.updates // CLIPPING_BLOCKS)
         starts = np.arange(0, self.updates, length)
         norms, shrinks = self.norms[:, replica], self.shrinks[:, replica]

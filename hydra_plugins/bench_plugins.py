@@ -1,4 +1,4 @@
-"""Makes the suite's sweeper and launcher known to Hydra, which takes plugins from this package only. Imports no torch."""
+"""Makes the suite's sweeper and launcher known to Hydra, which takes plugins from here only. Imports no torch."""
 
 from bench.sweep.launcher import PackLauncher
 from bench.sweep.sweeper import UnionSweeper

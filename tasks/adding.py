@@ -1,7 +1,8 @@
 """The adding problem: two of T random values are marked; say their sum at the end.
 
 Source: Hochreiter & Schmidhuber 1997, "Long short-term memory", section 5.4; variant `halves` is that of
-Arjovsky, Shah & Bengio 2016, section 4.2 (arXiv:1511.06464). Le, Jaitly & Hinton 2015 do not say where their markers fall.
+Arjovsky, Shah & Bengio 2016, section 4.2 (arXiv:1511.06464). Le, Jaitly & Hinton 2015 do not say where their markers
+fall.
 """
 
 from __future__ import annotations

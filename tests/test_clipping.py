@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.clipping import NormClipping, gradient_norm
 from bench.fields import joined
+from tests.conftest import choices
 
 
 def clip(rule, gradient):

@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from tests.conftest import CONF, choices
 
 from bench import config
 from bench.config import ConfigError, Job, build
 from bench.optimizers import Adam
+from tests.conftest import CONF, choices
 
 
 def job(*overrides) -> Job:
@@ -32,7 +32,14 @@ def test_no_component_hides_a_number_in_its_code():
         assert defaults == []
 
 
-ADAM = {"_target_": "bench.optimizers.Adam", "lr": 0.1, "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+ADAM = {
+    "_target_": "bench.optimizers.Adam",
+    "lr": 0.1,
+    "weight_decay": 0.0,
+    "beta1": 0.9,
+    "beta2": 0.99,
+    "eps": 1e-8,
+}
 ADAM = {**ADAM, "amsgrad": False}
 
 
@@ -46,7 +53,10 @@ def test_a_whole_number_serves_as_a_number():
         ({**ADAM, "lr": "abc"}, "optimizer.lr=abc: must be a number"),
         ({**ADAM, "lr": True}, "optimizer.lr=True: must be a number"),
         ({**ADAM, "amsgrad": 1}, "optimizer.amsgrad=1: must be true or false"),
-        ({**ADAM, "weight_deca": 0.9}, "optimizer.weight_deca: no such setting of Adam; did you mean weight_decay?"),
+        (
+            {**ADAM, "weight_deca": 0.9},
+            "optimizer.weight_deca: no such setting of Adam; did you mean weight_decay?",
+        ),
         ({k: v for k, v in ADAM.items() if k != "eps"}, "optimizer.eps: Adam needs a value for it"),
         ({**ADAM, "lr": -1}, "optimizer.lr=-1.0: a learning rate is at least 0"),
         ({**ADAM, "_target_": "os.path.join"}, "optimizer._target_=os.path.join: not of bench, tasks"),
@@ -66,7 +76,14 @@ def test_run_id_depends_on_the_question_and_not_on_how_it_is_carried_out():
     asked = job().replica.run_id
     assert asked == job("device=cpu", "engine=eager", "results=/somewhere", "extensions=[mine]").replica.run_id
     assert asked == job("clipping.threshold=1", "optimizer.lr=1e-3").replica.run_id
-    others = ["seed=1", "clipping.threshold=2", "cell=lstm", "updates=7", "initializer/bias=zeros", "precision=float64"]
+    others = [
+        "seed=1",
+        "clipping.threshold=2",
+        "cell=lstm",
+        "updates=7",
+        "initializer/bias=zeros",
+        "precision=float64",
+    ]
     ids = {job(other).replica.run_id for other in others}
     assert len(ids | {asked}) == len(others) + 1
 
@@ -81,7 +98,14 @@ def test_replicas_that_differ_in_seed_rate_threshold_decay_or_start_share_a_pack
     key = job().replica.pack_key
     for same in ("seed=5", "optimizer.lr=0.5", "clipping.threshold=.inf", "initializer=orthogonal"):
         assert job(same).replica.pack_key == key
-    for other in ("cell.hidden=10", "optimizer.beta1=0.8", "optimizer=sgd", "updates=9", "task.length=50", "cell=irnn"):
+    for other in (
+        "cell.hidden=10",
+        "optimizer.beta1=0.8",
+        "optimizer=sgd",
+        "updates=9",
+        "task.length=50",
+        "cell=irnn",
+    ):
         assert job(other).replica.pack_key != key
 
 

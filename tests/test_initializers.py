@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.initializers import Block
 from bench.network import Network
 from bench.streams import Stream
+from tests.conftest import choices
 
 ROLES = ["recurrent", "input", "bias", "readout", "readout_bias"]
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.fields import joined
+from tests.conftest import choices
 
 UPDATES = 50
 

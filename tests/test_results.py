@@ -8,12 +8,21 @@ import pytest
 
 from bench.results import RunDirectory, load
 
-CONFIG = {"seed": 3, "clipping": {"_target_": "x", "threshold": float("inf")}, "task": {"length": 10}, "extensions": []}
+CONFIG = {
+    "seed": 3,
+    "clipping": {"_target_": "x", "threshold": float("inf")},
+    "task": {"length": 10},
+    "extensions": [],
+}
 CHOICES = {"overrides": ["seed=3"], "choices": {"task": "adding", "cell": "tanh"}}
 OUTCOME = {"outcome": "solved", "solved_at": 40, "diverged_at": None, "final_loss": np.float64(0.25)}
 TABLES = {
     "evaluations": {"update": np.array([0, 10], np.int32), "loss": np.array([1.0, np.nan])},
-    "spectrum": {"update": np.array([0, 0]), "block": np.array(["W_hi", "W_hf"]), "spectral_radius": np.ones(2)},
+    "spectrum": {
+        "update": np.array([0, 0]),
+        "block": np.array(["W_hi", "W_hf"]),
+        "spectral_radius": np.ones(2),
+    },
 }
 
 

@@ -13,7 +13,14 @@ ROOT = Path(__file__).parent.parent
 
 # floor of every module; an import may stay on its floor only within what is named together
 GROUND = ("tasks", "bench.axes", "bench.streams", "bench.fields")
-LEAVES = ("bench.cells", "bench.initializers", "bench.clipping", "bench.nonfinite", "bench.optimizers", "bench.outcomes")
+LEAVES = (
+    "bench.cells",
+    "bench.initializers",
+    "bench.clipping",
+    "bench.nonfinite",
+    "bench.optimizers",
+    "bench.outcomes",
+)
 NETWORK = ("bench.network",)
 MEASUREMENTS = ("bench.measurements",)
 MACHINERY = ("bench.engines", "bench.replicas", "bench.training")

@@ -1,4 +1,4 @@
-"""The training loop: bits do not depend on the pack or on measuring, divergence is recorded, outcomes are named right."""
+"""The training loop: the same bits in any pack, measured or not; divergence is recorded, outcomes are named right."""
 
 import dataclasses
 import math
@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.engines.batched import Batched
@@ -14,6 +13,7 @@ from bench.engines.eager import Eager
 from bench.engines.library import Library
 from bench.outcomes import Rule, outcome
 from bench.training import Training
+from tests.conftest import choices
 
 CPU = torch.device("cpu")
 MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,training_gradient,probe]"

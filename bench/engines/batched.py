@@ -1,11 +1,12 @@
 """Backpropagation through time written by hand on pack tensors; ||dL/dh_t|| falls out of the loop.
 
-At each step the state, the input and a constant 1 lie side by side in one row of K columns, [h | x | 1 | 0]. So one product
-with [W_hh | W_xh | b] advances a whole pack, and one transposed product gathers the gradients of all three. No
-allocation in the loop, no autograd but for the loss itself.
+At each step the state, the input and a constant 1 lie side by side in one row of K columns, [h | x | 1 | 0]. So one
+product with [W_hh | W_xh | b] advances a whole pack, and one transposed product gathers the gradients of all three.
+No allocation in the loop, no autograd but for the loss itself.
 
-Every replica's numbers start on whole vector registers (`network.MULTIPLE`) and reductions stay within a replica, so its
-bits do not depend on its neighbours. tanh is built from expm1: a third faster than torch.tanh and as exact near 0.
+Every replica's numbers start on whole vector registers (`network.MULTIPLE`) and reductions stay within a replica, so
+its bits do not depend on its neighbours. tanh is built from expm1: a third faster than torch.tanh and as exact near
+0.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ class Sweep(ABC):
 
     @abstractmethod
     def backward(self, t: int) -> None:
-        """Turn `d_states`, which hold what comes from later steps and the readout, into total derivatives; fill `delta`."""
+        """Make `d_states`, so far from later steps and the readout, total derivatives, and fill `delta`."""
 
 
 class TanhSweep(Sweep):

@@ -33,19 +33,16 @@ class EagerProgram(Program):
     """
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
-        parts = [self._gradients(flat[rows], Batch(*(part[rows] for part in batch)), trace) for rows in self._groups(flat)]
-        traces = {name: torch.cat([part.trace[name][: self._width(flat)] for part in parts]) for name in parts[0].trace}
-        losses, gradients = (torch.cat([part[k][: self._width(flat)] for part in parts]) for k in (0, 1))
-        return Gradients(losses, gradients, traces)
-
-    def _width(self, flat: Tensor) -> int:
-        """Replicas of one program."""
-        return len(flat) if self.network.cell.hidden == self.network.padded_hidden else 1
-
-    def _groups(self, flat: Tensor) -> list[list[int]]:
-        """The replicas of each program; one that would be alone stands there twice."""
-        width = self._width(flat)
-        return [[r, r] if width == 1 else list(range(width)) for r in range(0, len(flat), width)]
+        width = len(flat) if self.network.cell.hidden == self.network.padded_hidden else 1
+        parts = []
+        for first in range(0, len(flat), width):
+            rows = [first, first] if width == 1 else list(range(width))
+            loss, gradient, traces = self._gradients(flat[rows], Batch(*(part[rows] for part in batch)), trace)
+            parts.append(Gradients(loss[:width], gradient[:width], {n: norms[:width] for n, norms in traces.items()}))
+        joined_traces = {name: torch.cat([part.trace[name] for part in parts]) for name in parts[0].trace}
+        return Gradients(
+            torch.cat([part.loss for part in parts]), torch.cat([part.gradient for part in parts]), joined_traces
+        )
 
     def _gradients(self, flat: Tensor, batch: Batch, trace: bool) -> Gradients:
         flat = flat.detach().requires_grad_()
@@ -81,6 +78,9 @@ class EagerProgram(Program):
         traces = {}
         for name, parts in zip(self.network.cell.states, zip(*states, strict=True), strict=True):
             # the last cell state after an unscored end has no gradient: nothing comes after it
-            norms = [torch.linalg.vector_norm(p.grad, dim=-1) if p.grad is not None else p.new_zeros(p.shape[:-1]) for p in parts]
+            norms = [
+                torch.linalg.vector_norm(p.grad, dim=-1) if p.grad is not None else p.new_zeros(p.shape[:-1])
+                for p in parts
+            ]
             traces[name] = torch.stack(norms, dim=-1) * parts[0].shape[-2]
         return traces

@@ -19,7 +19,7 @@ _COUNTERPARTS = {"W_hh": "weight_hh_l0", "W_xh": "weight_ih_l0", "b": "bias_ih_l
 
 @dataclass(frozen=True)
 class Library(Engine):
-    """torch.nn's own recurrent nets. Their second bias is zero and untrained. They give no trace: `Batched` measures it."""
+    """torch.nn's recurrent nets, their second bias zero and untrained. They give no trace: `Batched` measures it."""
 
     def supports(self, network: Network, device: torch.device) -> bool:
         return isinstance(network.cell, Elman | LSTM)
@@ -89,5 +89,5 @@ class LibraryProgram(Program):
             )
         else:
             module = torch.nn.LSTM(self.network.inputs, cell.hidden, batch_first=True)
-        torch.nn.init.zeros_(module.bias_hh_l0).requires_grad_(False)
+        module.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
         return module

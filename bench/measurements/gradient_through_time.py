@@ -1,8 +1,9 @@
 """The gradient through time, ||dL/dh_t||: how much of an error reaches the step that could have prevented it.
 
-Two ways to ask. The training gradient is that of the training loss, which is felt at every scored step; it falls out of the
-backward loop. The probe follows the loss of ONE step back through a held-out batch; only it shows transport, because
-nothing is added on the way. dL/dh_t is the total derivative: through later steps and through the readout of step t.
+Two ways to ask. The training gradient is that of the training loss, which is felt at every scored step; it falls out
+of the backward loop. The probe follows the loss of ONE step back through a held-out batch; only it shows transport,
+because nothing is added on the way. dL/dh_t is the total derivative: through later steps and through the readout of
+step t.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cells.cell import State, Weights
+from bench.cells.cell import State
 from bench.measurements.measurement import Columns, Measurement, Snapshot
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -38,7 +39,10 @@ def profile(kind: str, log_norms: Mapping[str, np.ndarray], origin: int) -> list
     }
     replicas = len(next(iter(log_norms.values())))
     return [
-        {**shared, **{name: np.concatenate([row[name][r] for row in rows]).astype(np.float32) for name in rows[0]}}
+        {
+            **shared,
+            **{name: np.concatenate([row[name][r] for row in rows]).astype(np.float32) for name in rows[0]},
+        }
         for r in range(replicas)
     ]
 
@@ -62,7 +66,7 @@ def _summary(log_norms: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class TrainingGradient(Measurement):
-    """||dL^(b)/dh_t|| of the training loss on the batch of this update, L^(b) one sequence's mean over its scored steps."""
+    """||dL^(b)/dh_t|| on this update's training batch, L^(b) the mean loss of one sequence over its scored steps."""
 
     table = "gradient_through_time"
     needs_trace = True

@@ -25,9 +25,7 @@ class Spectrum(Measurement):
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         blocks = snapshot.cell.recurrent_blocks(snapshot.weights)
-        columns = {
-            name: _describe(block, snapshot.eigenvalues[name]).cpu().numpy() for name, block in blocks.items()
-        }
+        columns = {name: _describe(block, snapshot.eigenvalues[name]).cpu().numpy() for name, block in blocks.items()}
         names = np.array(list(blocks))
         replicas = len(next(iter(blocks.values())))
         return [

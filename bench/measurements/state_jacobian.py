@@ -17,7 +17,7 @@ def jacobians(cell: Cell, weights: Weights, x: Tensor, state: State) -> Tensor:
 
     x [R, B, I], each part of the state [R, B, H] -> [R, B, S, S], row i the gradient of the i-th new component.
     """
-    replicas, sequences, hidden = state[0].shape
+    sequences, hidden = state[0].shape[-2:]
     size = len(state) * hidden
     # every sequence stands there S times, and the k-th copy is asked for the gradient of the k-th component
     copies = [part.repeat_interleave(size, dim=1).requires_grad_() for part in state]

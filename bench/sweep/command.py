@@ -36,7 +36,10 @@ def run(argv: list[str]) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("bench: interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print(
+            "bench: interrupted; what is finished is kept, and the same command goes on from there",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     return DONE
 

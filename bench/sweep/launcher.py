@@ -1,4 +1,4 @@
-"""The launcher: composes the jobs of a sweep, packs those of one shape, trains what is not finished, delivers each outcome."""
+"""The launcher: composes the jobs of a sweep, trains those that are not finished in packs, delivers the outcomes."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ class PackLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Carry out all jobs; nothing is written before every one of them has been checked."""
-        from bench.config import job, plain  # imports torch, which a plugin must not do when Hydra looks for plugins
+        from bench.config import (
+            job,
+            plain,
+        )  # imports torch, which a plugin must not do when Hydra looks for plugins
         from bench.results import RunDirectory
 
         composer = Composer(self.loader, self.config)
         composed = [composer.compose(overrides) for overrides in job_overrides]
         configs = [plain(config) for config in composed]
         jobs = [job(config) for config in configs]
-        overrides = [
-            {"overrides": list(given), "choices": composer.choices(given)} for given in job_overrides
-        ]
+        overrides = [{"overrides": list(given), "choices": composer.choices(given)} for given in job_overrides]
 
         unique = {one.replica.run_id: index for index, one in reversed(list(enumerate(jobs)))}
         directories = {run_id: RunDirectory(jobs[k].results, run_id) for run_id, k in unique.items()}
@@ -73,7 +74,8 @@ class PackLauncher(Launcher):
         described = [f"{count} of width {width}" for width, count in sorted(widths.items(), reverse=True)]
         log.info("runs to train: %d, packs: %s", len(jobs), ", ".join(described))
         orders = [
-            Order(*([source[k] for k in pack.jobs] for source in (jobs, configs, overrides))) for pack in planned
+            Order([jobs[k] for k in p.jobs], [configs[k] for k in p.jobs], [overrides[k] for k in p.jobs])
+            for p in planned
         ]
         with SweepProgress([(pack.width, jobs[pack.jobs[0]].replica.updates) for pack in planned]) as progress:
             if self.workers == 0 or len(orders) == 1:
@@ -126,7 +128,8 @@ class Composer:
 
     def _split(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
         """Overrides that choose files, and overrides that set values."""
-        files, values = [], []
+        files: list[str] = []
+        values: list[str] = []
         for text in overrides:
             key = self._parser.parse_override(text).key_or_group
             if key not in self._groups:

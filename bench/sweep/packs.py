@@ -28,8 +28,8 @@ class Pack:
 def packs(jobs: Sequence[Job], width: int, memory: float, places: int) -> list[Pack]:
     """Group jobs by shape and code, cut the groups into packs of nearly equal width, the most costly pack first.
 
-    width: most replicas in a pack. memory: bytes that one pack may take. places: packs that run at the same time; a group
-    that is more than one place's share of the work is cut finer, so that no place stands idle.
+    width: most replicas in a pack. memory: bytes that one pack may take. places: packs that run at the same time; a
+    group that is more than one place's share of the work is cut finer, so that no place stands idle.
     """
     groups = defaultdict(list)
     for index, job in enumerate(jobs):

@@ -41,7 +41,9 @@ class SweepProgress:
         self._bar = tqdm(total=self._total, unit=" updates", disable=None, smoothing=0.05, dynamic_ncols=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
 
     def advance(self, pack: int, update: int, solved: int) -> None:
@@ -70,5 +72,12 @@ class SweepProgress:
             left = (self._total - done) / rate if rate else float("inf")
             log.info(
                 "%d of %d replicas done, %.0f %% of the updates at %.0f per second, %.0f s left, %.0f %% solved",
-                *(replicas, self._replicas, 100 * done / self._total, rate, left, 100 * solved / self._replicas),
+                *(
+                    replicas,
+                    self._replicas,
+                    100 * done / self._total,
+                    rate,
+                    left,
+                    100 * solved / self._replicas,
+                ),
             )

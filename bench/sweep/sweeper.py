@@ -22,8 +22,8 @@ class RunsFailed(RuntimeError):
 class UnionSweeper(Sweeper):
     """Runs the union of `sweep:`, a list of command lines, without duplicates.
 
-    A key on the command line replaces the same key in every set: `experiment=quick seed=0` has one seed. Without `sweep:`
-    this is Hydra's own product of the command line.
+    A key on the command line replaces the same key in every set: `experiment=quick seed=0` has one seed. Without
+    `sweep:` this is Hydra's own product of the command line.
     """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -36,6 +36,7 @@ class UnionSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> object:
         """Launch all jobs at once, so that those of one shape find each other."""
+        assert self.config is not None
         jobs = union(list(self.config.sweep), arguments)
         returns = self.launcher.launch(jobs, initial_job_idx=0)
         failed = [result for result in returns if result.status is JobStatus.FAILED]

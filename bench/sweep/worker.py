@@ -88,7 +88,9 @@ def history(record: Record) -> list[str]:
             *(table[name] for name in ("update", "loss", "skill", "accuracy", "seconds")), strict=True
         )
     ]
-    ended = {name: record.outcome[name] for name in ("outcome", "solved_at", "diverged_at", "final_loss", "final_skill")}
+    ended = {
+        name: record.outcome[name] for name in ("outcome", "solved_at", "diverged_at", "final_loss", "final_skill")
+    }
     return [*lines, "  ".join(f"{name} {value}" for name, value in ended.items())]
 
 
@@ -110,7 +112,15 @@ def describe_environment(job: Job) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(Path(bench.__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [
+        "git",
+        "-C",
+        str(Path(bench.__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.initializers import Initializers, PyTorch
 from bench.network import Network
+from tests.conftest import choices
 
 
 def network_of(cell):

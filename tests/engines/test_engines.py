@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.engines.auto import Auto
@@ -12,6 +11,7 @@ from bench.engines.library import Library
 from bench.network import Network
 from bench.streams import Stream
 from tasks.task import Batch
+from tests.conftest import choices
 
 CELLS = ["tanh", "irnn", "lstm"]
 TASKS = {"adding": {"length": 12}, "copying": {"length": 4, "symbols": 3}}

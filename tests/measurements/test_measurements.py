@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.engines.eager import Eager
@@ -13,6 +12,7 @@ from bench.measurements.measurement import Snapshot
 from bench.measurements.state_jacobian import jacobians
 from bench.network import Network
 from bench.streams import Stream
+from tests.conftest import choices
 
 SEEDS = [0, 1]
 

@@ -155,7 +155,16 @@ def test_quick_is_the_main_job(tmp_path, capsys):
 
 def start(results, *sweep):
     """A real command with real worker processes, in a session of its own."""
-    command = [sys.executable, "-m", "bench", "-m", *SMALL, f"results={results}", "hydra.launcher.workers=2", *sweep]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "-m",
+        *SMALL,
+        f"results={results}",
+        "hydra.launcher.workers=2",
+        *sweep,
+    ]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

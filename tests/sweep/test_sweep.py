@@ -27,11 +27,16 @@ def test_union_of_products_without_duplicates():
 
 
 def test_command_line_replaces_a_key_of_every_set():
-    assert union(["a=1 seed=range(3)", "a=2 seed=range(3)"], ["seed=7"]) == [["seed=7", "a=1"], ["seed=7", "a=2"]]
+    assert union(["a=1 seed=range(3)", "a=2 seed=range(3)"], ["seed=7"]) == [
+        ["seed=7", "a=1"],
+        ["seed=7", "a=2"],
+    ]
 
 
 def test_without_sets_it_is_hydras_product():
-    assert union([], ["x=1,10,.inf", "y=range(2)"]) == [[f"x={x}", f"y={y}"] for x in ("1", "10", ".inf") for y in (0, 1)]
+    assert union([], ["x=1,10,.inf", "y=range(2)"]) == [
+        [f"x={x}", f"y={y}"] for x in ("1", "10", ".inf") for y in (0, 1)
+    ]
     assert union([], []) == [[]]
 
 

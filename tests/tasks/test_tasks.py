@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tests.conftest import choices
 
 from bench import config
 from bench.streams import Stream
 from tasks.adding import TOLERANCE
+from tests.conftest import choices
 
 
 @pytest.fixture(params=choices("task"))
