@@ -88,13 +88,15 @@ class BatchedProgram(Program):
         """Run back through time; if asked, the norms of the state's gradients, each [T, R, B]."""
         scored, steps = self.task.scored, self.task.steps
         states = self.network.cell.states if trace else ()
-        norms = {name: d_outputs.new_empty(steps, *d_outputs.shape[1:3]) for name in states}
+        # in float64: the squares in a float32 norm underflow at 1e-23, long before the gradient does at 1e-45
+        shape = (steps, *d_outputs.shape[1:3])
+        norms = {name: d_outputs.new_empty(shape, dtype=torch.float64) for name in states}
         for t in reversed(range(steps)):
             if t in scored:
                 sweep.backward_readout(t, d_outputs[t - scored.start])
             sweep.backward(t)
             for name in states:
-                torch.linalg.vector_norm(sweep.d_states[name], dim=-1, out=norms[name][t])
+                torch.linalg.vector_norm(sweep.d_states[name], dim=-1, dtype=torch.float64, out=norms[name][t])
             sweep.backward_recurrence(t)
         return norms
 

@@ -78,9 +78,7 @@ class EagerProgram(Program):
         traces = {}
         for name, parts in zip(self.network.cell.states, zip(*states, strict=True), strict=True):
             # the last cell state after an unscored end has no gradient: nothing comes after it
-            norms = [
-                torch.linalg.vector_norm(p.grad, dim=-1) if p.grad is not None else p.new_zeros(p.shape[:-1])
-                for p in parts
-            ]
+            gradients = [torch.zeros_like(part) if part.grad is None else part.grad for part in parts]
+            norms = [torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64) for gradient in gradients]
             traces[name] = torch.stack(norms, dim=-1) * parts[0].shape[-2]
         return traces

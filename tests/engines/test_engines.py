@@ -1,5 +1,7 @@
 """All engines agree with `eager`, and `eager` with finite differences and torch.nn."""
 
+import math
+
 import pytest
 import torch
 
@@ -137,6 +139,22 @@ def test_float32_is_near_float64(cell_name):
     result = Batched().program(network, task).gradients(flat.float(), single, trace=True)
     assert_close(result.gradient.double(), exact.gradient, 1e-5)
     assert_close(result.trace["h"].double(), exact.trace["h"], 1e-5)
+
+
+@pytest.mark.parametrize("engine", [Eager(), Batched()])
+def test_trace_reaches_down_to_the_smallest_float32(engine):
+    """.3^72 is 1e-38: its square is nothing in float32, the gradient itself is not."""
+    task = config.example("task/adding", length=73)
+    network = Network(config.example("cell/irnn", hidden=8), task.inputs, task.outputs)
+    flat = torch.zeros(2, network.flat_size)
+    weights = network.views(flat)
+    weights["W_hh"].copy_(0.3 * torch.eye(8))
+    for name in ("W_xh", "b", "W_hy"):
+        weights[name].fill_(0.1)
+    batch = task.sample(Stream([0, 1], "train"), 4)
+    trace = engine.program(network, task).gradients(flat, batch, trace=True).trace["h"]
+    slope = trace.log().diff(dim=-1)
+    assert torch.allclose(slope, torch.full_like(slope, -math.log(0.3)), rtol=1e-4)
 
 
 def test_small_states_keep_their_relative_precision():
