@@ -25,7 +25,7 @@ test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
 
 speed: $(STAMP)  ## time the engines side by side
-	$(BIN)/python -m pytest bench/speed --benchmark-enable --benchmark-only
+	$(BIN)/python -m pytest bench/speed --benchmark-enable --benchmark-only --benchmark-autosave -s
 
 report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
 	$(BIN)/python -m bench.report $(or $(RESULTS),results/quick)

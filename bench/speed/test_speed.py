@@ -1,7 +1,7 @@
 """Replica-updates per second of a whole training step: our engines against torch.nn, side by side.
 
-Every group (task, cell, replicas) is timed in interleaved rounds A B A B ..., because the speed of a machine drifts; the ratio
-is the median of the rounds' ratios. One thread each. `make speed` prints the table and saves the JSON.
+Every group (task, cell, replicas) is timed in interleaved rounds A B A B ..., because the speed of a machine drifts; the
+ratio is the median of the rounds' ratios. One thread each. `make speed` prints the table and saves the JSON.
 """
 
 from __future__ import annotations
@@ -68,5 +68,7 @@ def test_training_step(benchmark, task: str, cell: str, hidden: int, length: int
         benchmark.extra_info[name] = {"replica_updates_per_second": round(rate), "times_torch_nn": round(ratio, 2)}
     benchmark.group = f"{cell} {task} H={hidden} T={length} B=16, {replicas} replicas"
     benchmark.pedantic(steps["batched"], rounds=ROUNDS)
-    line = ", ".join(f"{n} {i['replica_updates_per_second']}/s ({i['times_torch_nn']}x)" for n, i in benchmark.extra_info.items())
+    line = ", ".join(
+        f"{n} {i['replica_updates_per_second']}/s ({i['times_torch_nn']}x)" for n, i in benchmark.extra_info.items()
+    )
     print(f"\n{benchmark.group}: {line}")
