@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
+from bench.analysis.settings import SETTING, levels
+
 BAND = "Line: median over seeds; band: quartiles (25 to 75 %)"
+SURVIVORS = "drawn where more than half of the runs have a value"
 LOSS = "loss: mean over batch and scored steps"
 SELECTION = "settings chosen by hand"
 
 
-def seeds(runs: pd.DataFrame, by: Sequence[str] = ("task", "cell", "clip")) -> str:
+def seeds(runs: pd.DataFrame) -> str:
     """`n = 5 seeds`, or the range where settings have different numbers."""
-    n = runs.groupby(list(by), observed=True).size()
+    n = runs.groupby(SETTING, observed=True).size()
     return f"n = {n.min()} seeds" if n.min() == n.max() else f"n = {n.min()} to {n.max()} seeds"
 
 
@@ -21,7 +24,7 @@ def conditions(runs: pd.DataFrame) -> str:
     """Optimizer, learning rate, batch size, clipping rule, loss reduction, and how settings were chosen."""
     rules = sorted(set(runs["clipping"].astype(str)) - {"none"})
     parts = [
-        *_optimizers(runs),
+        f"Trained with {_optimizers(runs)}",
         "batch size " + " or ".join(str(size) for size in sorted(runs["batch_size"].unique())),
         f"clipping by {' or '.join(rules)}" if rules else "no clipping",
         LOSS,
@@ -30,36 +33,39 @@ def conditions(runs: pd.DataFrame) -> str:
     return "; ".join(parts) + "."
 
 
-def _optimizers(runs: pd.DataFrame) -> list[str]:
-    """`adding: adam with lr 0.001 (tanh, irnn), 0.01 (lstm)`, one for each task; without the task where all agree."""
-    texts = {
-        task: ", ".join(
-            f"{optimizer} with lr {_rates(group)}" for optimizer, group in of_task.groupby("optimizer", observed=True)
-        )
-        for task, of_task in runs.groupby("task", observed=True)
-    }
-    if len(set(texts.values())) == 1:
-        return [next(iter(texts.values()))]
-    return [f"{task}: {text}" for task, text in texts.items()]
+def _optimizers(runs: pd.DataFrame) -> str:
+    """`adam, lr 0.001 (tanh) or 0.01 (lstm), on adding; sgd, lr 0.1, on copying`; no task where all agree."""
+    of_tasks: dict[str, str] = {}
+    for task, group in runs.groupby("task", observed=True):
+        used = group.groupby("optimizer", observed=True)
+        of_tasks[str(task)] = " or ".join(f"{optimizer}{_rates(same)}" for optimizer, same in used)
+    if len(set(of_tasks.values())) == 1:
+        return next(iter(of_tasks.values()))
+    return "; ".join(f"{text}, on {task}" for task, text in of_tasks.items())
 
 
 def _rates(runs: pd.DataFrame) -> str:
-    cells = {
-        f"{lr:g}": ", ".join(group["cell"].astype(str).unique()) for lr, group in runs.groupby("optimizer.lr")
-    }
-    return next(iter(cells)) if len(cells) == 1 else ", ".join(f"{lr} ({names})" for lr, names in cells.items())
+    if "optimizer.lr" not in runs:
+        return ""
+    cells = {f"{lr:g}": ", ".join(map(str, levels(same["cell"]))) for lr, same in runs.groupby("optimizer.lr")}
+    if len(cells) < 2:
+        return "".join(f", lr {lr}" for lr in cells)
+    return ", lr " + " or ".join(f"{lr} ({names})" for lr, names in cells.items())
 
 
 def solved_rule(runs: pd.DataFrame) -> str:
     """When a task counts as solved."""
-    rules = runs[["evaluation.solved", "evaluation.in_a_row"]].drop_duplicates()
-    return " or ".join(
-        f"skill of at least {skill:g} at {count:g} evaluations in a row" for skill, count in rules.to_numpy()
+    rules = runs[["evaluation.solved", "evaluation.in_a_row"]].drop_duplicates().to_numpy()
+    return " or ".join(f"skill of at least {skill:g} at {count:g} evaluations in a row" for skill, count in rules)
+
+
+def alt(what: str, series: Iterable[object], panels: Iterable[tuple[object, object]]) -> str:
+    """What a figure shows, for those who cannot see it: its lines, its panels, and where the numbers are.
+
+    panels: their row and column levels.
+    """
+    rows, columns = (", ".join(dict.fromkeys(str(level) for level in of)) for of in zip(*panels, strict=True))
+    grid = f"a row for each of {rows}; a column" if rows else "one"
+    return (
+        f"{what}. Lines: {', '.join(map(str, series))}. Panels: {grid} for each of {columns}. Numbers: in the CSV file."
     )
-
-
-def alt(what: str, series: Iterable[object], rows: Iterable[object], columns: Iterable[object]) -> str:
-    """What a figure shows, for those who cannot see it: its lines, its panels, and where the numbers are."""
-    lines = ", ".join(map(str, series))
-    panels = " and ".join(", ".join(filter(None, map(str, names))) for names in (rows, columns))
-    return f"{what}. Lines: {lines}. Panels: {panels}. The numbers are in the CSV file beside the figure."

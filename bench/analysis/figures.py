@@ -1,7 +1,7 @@
 """What was learned, as figures: learning curves and success rates.
 
-Figures are functions of `runs`, as `settings.distinguished` returns them, and one table of observations; they raise
-`NothingToDraw` where that table is empty.
+Figures are functions of `runs`, as `settings.distinguished` returns them, and a table of observations; they
+raise `NothingToDraw` where that table is empty.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from bench.analysis.panels import draw_bands, grid, legend, reference, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
 from bench.analysis.statistics import quartiles, success_rates
-from bench.analysis.style import DASHED, ONE_COLUMN, TWO_COLUMNS, Look, looks, paper
+from bench.analysis.style import DASHED, Look, looks, paper
 
 WORST = 10.0  # times the baseline: above, a learning curve runs along the upper edge
-DODGE = 0.2  # between the series at one threshold, of the distance between thresholds
+SPREAD = 0.8  # of the series at one threshold, of the distance between thresholds
 
 
 @paper()
@@ -29,24 +29,25 @@ def learning_curves(
     """Held-out loss over the baseline, by updates."""
     need(evaluations, "evaluations")
     data = evaluations.merge(runs[["run", "baseline_loss", hue, row, col]], on="run")
-    data["relative_loss"] = data["loss"].fillna(np.inf) / data["baseline_loss"]  # NaN: the run has diverged
+    data["relative_loss"] = data["loss"].fillna(np.inf) / data["baseline_loss"]  # NaN: the run has stopped as diverged
     band = quartiles(data, [row, col, hue, "update"], "relative_loss")
 
     rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))
-    figure, panels = grid(rows, columns, "updates", "loss / baseline")
+    figure, panels = grid(rows, columns, "updates", "held-out loss / baseline")
     draw_bands(panels, band, "update", row, col, hue, series, edges=(0.0, WORST))
     for panel in panels.values():
         reference(panel, y=1.0)
-        panel.set_yscale("log")
-        panel.set_ylim(top=WORST)
+        panel.set_yscale("log", subs=[])
+        panel.set_ylim(top=1.3 * WORST)
         panel.xaxis.set_major_locator(MaxNLocator(3))
     legend(figure, series, {"baseline": DASHED})
     caption = (
         "Held-out loss relative to the best answer without memory (baseline, 1), by clipping threshold. "
-        f"{captions.BAND}, {captions.seeds(runs)}. What lies above {WORST:g} is drawn on the upper edge; a run that has "
-        f"diverged counts as infinitely bad from then on and is not left out. {captions.conditions(runs)}"
+        f"{captions.BAND}, {captions.seeds(runs)}. What lies above {WORST:g} is drawn on the upper edge; a run "
+        "that stopped as diverged counts as infinitely bad from then on and is not left out. "
+        f"{captions.conditions(runs)}"
     )
-    alt = captions.alt("Held-out loss over baseline by updates", series, rows, columns)
+    alt = captions.alt("Held-out loss over baseline by updates", series, panels)
     return Plot("learning_curves", figure, band, caption, alt)
 
 
@@ -57,23 +58,23 @@ def success(runs: pd.DataFrame, hue: str = "cell", col: str = "task", x: str = "
     rates = success_rates(runs, [col, hue, x])
     places = {level: place for place, level in enumerate(levels(rates[x]))}
 
-    row, columns, series = {"": ""}, titles(rates[col], col), looks(levels(rates[hue]))
-    width = ONE_COLUMN if len(columns) <= 2 else TWO_COLUMNS
-    figure, panels = grid(row, columns, "clipping threshold", "solved (share of runs)", width=width, row_height=1.5)
+    one_row, columns, series = {"": ""}, titles(rates[col], col), looks(levels(rates[hue]))
+    figure, panels = grid(one_row, columns, "clipping threshold", "solved (share of runs)", row_height=1.5)
     for (_, column), panel in panels.items():
         for k, (level, look) in enumerate(series.items()):
             points = rates[(rates[col] == column) & (rates[hue] == level)]
-            shift = DODGE * (k - (len(series) - 1) / 2)
+            shift = SPREAD / max(len(series), 4) * (k - (len(series) - 1) / 2)
             _draw_intervals(panel, points[x].map(places).astype(float) + shift, points, look)
         panel.set_xticks(list(places.values()), [str(level) for level in places])
+        panel.set_xlim(-0.5, len(places) - 0.5)
         panel.set_ylim(-0.04, 1.04)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     legend(figure, series, {})
     caption = (
-        f"Share of runs that solved their task at some time ({captions.solved_rule(runs)}), by clipping threshold. "
-        f"Bars: 95 % Wilson intervals, {captions.seeds(runs)}. {captions.conditions(runs)}"
+        f"Share of runs that solved their task at some time ({captions.solved_rule(runs)}), by clipping "
+        f"threshold. Bars: 95 % Wilson intervals, {captions.seeds(runs)}. {captions.conditions(runs)}"
     )
-    alt = captions.alt("Success rate with its interval by clipping threshold", series, row, columns)
+    alt = captions.alt("Success rate with its interval by clipping threshold", series, panels)
     return Plot("success", figure, rates, caption, alt)
 
 

@@ -10,17 +10,19 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 
 from bench.analysis.settings import NO_CLIPPING, levels
-from bench.analysis.style import DASHED, GREY, SOLID, TWO_COLUMNS, Dash, Look
+from bench.analysis.style import DASHED, GREY, ONE_COLUMN, SOLID, TWO_COLUMNS, Dash, Look
 
 Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
 BAND_ALPHA = 0.2
 SHADE_ALPHA = 0.12
-LEGEND_COLUMNS = 7
 MARKER_DISTANCE = 0.4  # along a line, of the panel's diagonal
+LEGEND_LINE = 0.17  # inches
 UNBOUNDED = (-np.inf, np.inf)
 
 
@@ -29,16 +31,17 @@ def grid(
     columns: Mapping[Any, str],
     x_label: str,
     y_label: str | Mapping[Any, str],
-    *,
-    width: float = TWO_COLUMNS,
     row_height: float = 1.25,
 ) -> tuple[Figure, Panels]:
     """One panel per row and column level; the panels of a row share their axes.
 
-    rows, columns: levels with what is written right of the row and on top of the column. y_label: of all rows, or of each.
-    width, row_height: inches; the figure is exactly `width` wide.
+    rows, columns: levels with what is written right of the row and on top of the column.
+    y_label: of all rows, or of each. row_height: inches.
+    Up to two columns of panels take one column of a page, more take its whole width, exactly.
     """
-    figure = Figure(figsize=(width, row_height * len(rows) + 0.5), layout="constrained")
+    width = ONE_COLUMN if len(columns) <= 2 else TWO_COLUMNS
+    layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.03)
+    figure = Figure(figsize=(width, row_height * len(rows) + 0.5), layout=layout)
     axes = figure.subplots(len(rows), len(columns), sharex="row", sharey="row", squeeze=False)
     for title, panel in zip(columns.values(), axes[0], strict=True):
         panel.set_title(title)
@@ -46,21 +49,15 @@ def grid(
         first.set_ylabel(y_label if isinstance(y_label, str) else y_label[level])
         last.annotate(name, (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center")
     figure.supxlabel(x_label, fontsize="medium")
-    panels = {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(columns)}
-    return figure, panels
+    return figure, {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(columns)}
 
 
 def titles(column: pd.Series, key: str) -> dict[Any, str]:
     """The levels of a column that was called `key` in `runs`, as they are called beside a panel."""
+    found = levels(column)
     if key == "clip":
-        return {level: "no clipping" if level == NO_CLIPPING else f"clipped at {level}" for level in levels(column)}
-    return {level: str(level) if key in ("task", "cell") else f"{key} {level}" for level in levels(column)}
-
-
-def cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
-    """Every panel with its part of a table."""
-    for (row_level, column_level), panel in panels.items():
-        yield panel, table[(table[row] == row_level) & (table[column] == column_level)]
+        return {level: "no clipping" if level == NO_CLIPPING else f"clipped at {level}" for level in found}
+    return {level: str(level) if key in ("task", "cell") else f"{key} {level}" for level in found}
 
 
 def draw_bands(
@@ -81,10 +78,14 @@ def draw_bands(
     What lies beyond the edges is drawn on them; NaN leaves a gap.
     """
     by = [hue] if dash is None else [hue, dash]
-    for panel, part in cut(panels, band, row, column):
+    for panel, part in _cut(panels, band, row, column):
         for level, line in part.groupby(by, observed=True):
-            style = SOLID if dashes is None else dashes[level[1]]
-            _draw_band(panel, line[x], line, looks[level[0]], style, edges)
+            _draw_band(panel, line[x], line, looks[level[0]], dashes[level[1]] if dashes else SOLID, edges)
+
+
+def _cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
+    for (row_level, column_level), panel in panels.items():
+        yield panel, table[(table[row] == row_level) & (table[column] == column_level)]
 
 
 def _draw_band(
@@ -109,11 +110,25 @@ def shade(panel: Axes, first: float, last: float) -> None:
     panel.axvspan(first, last, color=GREY, alpha=SHADE_ALPHA, linewidth=0, zorder=0)
 
 
+def log_updates(panel: Axes) -> None:
+    """A logarithmic x axis from update 1 on, with update 0 beside it."""
+    last = panel.dataLim.x1
+    panel.set_xscale("symlog", linthresh=1, linscale=0.5)
+    panel.set_xlim(-0.2, last * 1.2)
+    decades = [10**k for k in range(int(np.log10(max(last, 1))) + 1)]
+    panel.set_xticks([0, *decades], ["0", *map(str, decades)])
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
 def legend(figure: Figure, series: Mapping[Any, Look], dashes: Mapping[str, Dash], shaded: str = "") -> None:
     """Above all panels: colour and marker of each series, what the dashes mean, and what is shaded."""
     handles: list[Artist] = [
         Line2D([], [], color=look.color, marker=look.marker, label=str(name)) for name, look in series.items()
     ]
     handles += [Line2D([], [], color=GREY, linestyle=dash, label=name) for name, dash in dashes.items()]
-    handles += [Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded)] if shaded else []
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), LEGEND_COLUMNS))
+    if shaded:
+        handles.append(Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded))
+    columns = min(len(handles), 3 if figure.get_figwidth() == ONE_COLUMN else 7)
+    lines = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (lines - 1))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from bench.analysis.style import paper
 
-# nothing in a file that differs from one day, or one version of matplotlib, to the next
-METADATA: dict[str, dict[str, None]] = {
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
-}
-EXTENSIONS = (*METADATA, "csv", "txt")
+PNG_DPI = 300
+EXTENSIONS = ("pdf", "png", "svg", "csv", "txt")
 
 
 class NothingToDraw(Exception):
@@ -31,7 +29,7 @@ def need(table: pd.DataFrame, what: str) -> None:
 
 @dataclass(frozen=True)
 class Plot:
-    """name: of the files. data: the numbers drawn, one row per point. caption: for the paper. alt: for who cannot see it."""
+    """name: of its files. data: the numbers drawn, a row a point. caption: for the paper. alt: the figure in words."""
 
     name: str
     figure: Figure
@@ -40,12 +38,20 @@ class Plot:
     alt: str
 
     def save(self, folder: Path) -> None:
-        """Write NAME.pdf, .png (300 dpi), .svg, .csv (the numbers drawn) and .txt (the caption) into `folder`."""
+        """Write NAME.pdf, .png, .svg, .csv (the numbers drawn) and .txt (the caption) into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
+        path = {extension: folder / f"{self.name}.{extension}" for extension in EXTENSIONS}
+        # Canvases are called by themselves, because Figure.savefig draws everything twice. The metadata left out
+        # differ from one day, or one version of matplotlib, to the next.
         with paper():
-            self.figure.draw_without_rendering()  # finds the layout, once for all formats
+            if layout := self.figure.get_layout_engine():  # once for all formats
+                layout.execute(self.figure)
             self.figure.set_layout_engine("none")
-            for extension, metadata in METADATA.items():
-                self.figure.savefig(folder / f"{self.name}.{extension}", metadata=metadata)
-        self.data.to_csv(folder / f"{self.name}.csv", index=False)
-        (folder / f"{self.name}.txt").write_text(self.caption + "\n", encoding="utf-8")
+            unwanted = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+            FigureCanvasPdf(self.figure).print_pdf(path["pdf"], metadata=unwanted)
+            unwanted = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            FigureCanvasSVG(self.figure).print_svg(path["svg"], metadata=unwanted)
+            self.figure.set_dpi(PNG_DPI)  # the others leave 72 behind
+            FigureCanvasAgg(self.figure).print_png(path["png"], metadata={"Software": None})
+        self.data.to_csv(path["csv"], index=False)
+        path["txt"].write_text(self.caption + "\n", encoding="utf-8")

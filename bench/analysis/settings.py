@@ -1,7 +1,7 @@
-"""Which runs are repetitions of one another: they differ in the seed and in nothing else that can change an answer.
+"""Which runs are repetitions of one another: they differ in the seed and in nothing else that changes an answer.
 
-Figures and tables set apart `task`, `cell` and `clip`; whatever else was varied is written into the first two, so that it
-is never pooled unseen.
+Figures and tables set apart `task`, `cell` and `clip`; whatever else was varied is written into the first two,
+so that it is never pooled unseen.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+SETTING = ["task", "cell", "clip"]  # columns of `runs` that agree between repetitions
 KNOWN_CELLS = ("tanh", "irnn", "lstm")  # in this order in every figure; others follow in alphabetical order
+THRESHOLD = "clipping.threshold"
 NO_CLIPPING = "none"
-# how a run was carried out, and what was watched: neither changes what is learned
-WITHOUT_INFLUENCE = ("results", "device", "engine", "checkpoint", "budget", "logger", "extensions", "measurement")
-CHOICES = ("clipping", "nonfinite", "initializer", "optimizer", "schedule", "precision", "updates", "batch_size")
+COMPONENTS = ("task", "cell", "clipping", "nonfinite", "initializer", "optimizer", "schedule")
+PLAIN = ("seed", "updates", "batch_size", "precision")
+# These change nothing that is learned: what is watched, and how a run is carried out
+WATCHING = ("measurement",)
+KEEPING = ("device", "engine", "results", "extensions", "checkpoint", "budget", "logger")
 
 
 def distinguished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -26,22 +30,36 @@ def distinguished(runs: pd.DataFrame) -> pd.DataFrame:
     clip: the threshold, `none` where it is infinite, the rule's name where it has no threshold.
     """
     runs = runs.assign(clip=_clip(runs))
-    task_keys = varied(runs, _settings_of(runs, "task"), within=["task"])
+    keys = settings_of(runs)
+    task_keys = varied(runs, [key for key in keys if _part(key) == "task"], within=["task"])
     runs = runs.assign(task=_labels(runs, "task", task_keys))
-    cell_keys = varied(runs, influences(runs), within=["task", "cell", "clip"])
+    apart = (*WATCHING, "task", "seed")
+    cell_keys = varied(runs, [key for key in keys if _part(key) not in apart and key != THRESHOLD], within=SETTING)
     return runs.assign(cell=_labels(runs, "cell", cell_keys))
 
 
-def influences(runs: pd.DataFrame) -> list[str]:
-    """Columns that hold the settings of a run other than its task's, its threshold and its seed."""
-    settings = [column for column in runs if "." in column or column in CHOICES]
-    apart = (*WITHOUT_INFLUENCE, "task")
-    return [key for key in settings if key.split(".")[0] not in apart and key != "clipping.threshold"]
+def settings_of(runs: pd.DataFrame) -> list[str]:
+    """Columns that hold settings: names of yaml (`cell`, `initializer/bias`), then values (`cell.hidden`)."""
+    chosen = [column for column in runs if column in COMPONENTS or "/" in column]
+    single = [column for column in runs if column in PLAIN or "." in column]
+    return [key for key in (*chosen, *single) if _part(key) not in KEEPING]
+
+
+def described(runs: pd.DataFrame, key: str) -> str:
+    """The value of a setting; where runs differ, who has which (`0.001 (tanh); 0.01 (lstm)`), or all values."""
+    if runs[key].nunique(dropna=False) == 1:
+        return _text(runs[key].iloc[0])
+    for by in (["task"], ["cell"], ["task", "cell"]):
+        pairs = runs[[*by, key]].drop_duplicates()
+        if not pairs.duplicated(by).any():
+            holders = pairs.dropna().sort_values(by).groupby(key, sort=False)[by]
+            return "; ".join(f"{_text(value)} ({_listed(names)})" for value, names in holders)
+    return ", ".join(map(_text, levels(runs[key])))
 
 
 def varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> list[str]:
     """Those keys whose values differ between runs that agree in `within` and in the keys found before."""
-    as_text = runs.astype({key: str for key in keys})  # a setting may be a list
+    as_text = runs.assign(**{key: runs[key].map(_text) for key in keys})  # NaN, a setting not there, is a value
     found: list[str] = []
     for key in keys:
         if as_text.groupby([*within, *found], observed=True)[key].nunique().gt(1).any():
@@ -56,13 +74,14 @@ def levels(values: pd.Series) -> list[object]:
     return sorted(values.dropna().unique())
 
 
-def _settings_of(runs: pd.DataFrame, part: str) -> list[str]:
-    return [column for column in runs if column.startswith(f"{part}.")]
+def _part(key: str) -> str:
+    """`optimizer` of `optimizer.lr`, `initializer` of `initializer/bias`."""
+    return key.replace("/", ".").split(".")[0]
 
 
 def _clip(runs: pd.DataFrame) -> pd.Categorical:
     """Thresholds in ascending order, then `none`, then rules without a threshold."""
-    threshold = runs.get("clipping.threshold", pd.Series(np.nan, runs.index)).astype(float)
+    threshold = runs.get(THRESHOLD, pd.Series(np.nan, runs.index)).astype(float)
     named = threshold.map("{:g}".format).where(np.isfinite(threshold), NO_CLIPPING)
     label = named.where(threshold.notna(), runs["clipping"].astype(str))
     ordered = [f"{value:g}" for value in np.sort(threshold[np.isfinite(threshold)].unique())]
@@ -79,10 +98,18 @@ def _labels(runs: pd.DataFrame, part: str, keys: Sequence[str]) -> pd.Categorica
     return pd.Categorical(label, order, ordered=True)
 
 
+def _listed(names: pd.DataFrame) -> str:
+    return ", ".join(" ".join(map(str, row)) for row in names.to_numpy())
+
+
 def _short(key: str, keys: Sequence[str]) -> str:
     """The last part of a key, unless another one ends so too."""
-    last = key.rpartition(".")[2]
-    return last if [other.rpartition(".")[2] for other in keys].count(last) == 1 else key
+    last = _last(key)
+    return last if [_last(other) for other in keys].count(last) == 1 else key
+
+
+def _last(key: str) -> str:
+    return key.replace("/", ".").split(".")[-1]
 
 
 def _text(value: object) -> str:

@@ -36,7 +36,7 @@ def wilson(successes: np.ndarray | int, n: np.ndarray | int) -> tuple[np.ndarray
 
 
 def typical(values: pd.Series) -> float:
-    """The interquartile mean from 8 values on (a quarter of them cut off at each end), the median of fewer."""
+    """The interquartile mean from 8 values on (a quarter cut off at each end), the median of fewer."""
     if len(values) < LEAST_FOR_INTERQUARTILE_MEAN:
         return float(values.median())
     return float(trim_mean(values, 0.25))
@@ -45,8 +45,8 @@ def typical(values: pd.Series) -> float:
 def quartiles(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """`n`, `q25`, `median` and `q75` of `value`, one row for each group that occurs.
 
-    Interpolated linearly, as numpy does by default. NaN is left out; infinities count as what they are, so a quartile
-    is infinite as soon as it lies between a finite and an infinite value.
+    Interpolated linearly, as numpy does by default. NaN is left out; infinities count as what they are, so a
+    quartile is infinite as soon as it lies between a finite and an infinite value.
     """
     ordered = table.dropna(subset=[value]).sort_values([*by, value])
     groups = ordered.groupby(list(by), observed=True, dropna=False, sort=False)
@@ -75,14 +75,12 @@ def clipping_windows(clipping: pd.DataFrame, updates: pd.Series, windows: int = 
     """What clipping did in equal windows of training, one row per run and window.
 
     clipping: blocks of updates, a row each. updates: of the whole run, indexed by `run`.
-    Columns: run, update (the last of the window), clip_fraction (share of the updates that were clipped), mean_shrink (of
-    the gradient, 1 = untouched), norm (geometric mean of the norm before clipping), largest_norm.
+    Columns: run, update (the last of the window), clip_fraction (share of the updates that were clipped),
+    mean_shrink (factor on the gradient, 1 = untouched), norm (geometric mean, before clipping), largest_norm.
     """
-    total = clipping["run"].map(updates)
+    total = clipping["run"].map(updates).astype(float)
     window = np.ceil(clipping["update"] / total * windows)
-    blocks = clipping.assign(
-        update=window * total / windows, log_sum=clipping["norm_log_mean"] * clipping["count"]
-    )
+    blocks = clipping.assign(update=window * total / windows, log_sum=clipping["norm_log_mean"] * clipping["count"])
     blocks = blocks[blocks["count"] > 0]  # a block of nothing but non-finite gradients has no norm
     sums = blocks.groupby(["run", "update"], observed=True).agg(
         count=("count", "sum"),
@@ -102,13 +100,13 @@ def clipping_windows(clipping: pd.DataFrame, updates: pd.Series, windows: int = 
 
 
 def median_norms(clipping: pd.DataFrame) -> pd.Series:
-    """Median gradient norm over a run's updates (of block means, where a run is so long that updates are kept in blocks)."""
+    """Median gradient norm over each run's updates, or over its blocks where it is kept in longer ones."""
     blocks = clipping[clipping["count"] > 0]
     norms: pd.Series = np.exp(blocks.groupby("run", observed=True)["norm_log_mean"].median())
     return norms.rename("median_norm")
 
 
 def most(band: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The points of a band at which more than half of a group's runs have a value: a median of few survivors misleads."""
+    """The points at which more than half of a group's runs have a value: the median of few survivors misleads."""
     largest = band.groupby(list(by), observed=True)["n"].transform("max")
     return band[band["n"] > largest / 2]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +20,8 @@ GREY = "0.35"
 SOLID: Dash = (0, ())
 DASHED: Dash = (0, (3, 1.2))
 DOTTED: Dash = (0, (1, 1.2))
+# seaborn's "colorblind" without the two that are pale on white paper
+COLORS = [color for color in sns.color_palette("colorblind").as_hex() if color not in ("#fbafe4", "#ece133")]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 PAPER = {
     **sns.axes_style("ticks"),
@@ -52,7 +54,6 @@ PAPER = {
     "pdf.fonttype": 42,  # TrueType, as publishers ask
     "svg.fonttype": "path",  # a page that shows the figure as an image has no STIX of its own
     "svg.hashsalt": "recurrent-memory-bench",  # else ids are random
-    "savefig.dpi": 300,
 }
 
 
@@ -60,7 +61,7 @@ PAPER = {
 class Look:
     """How a series is drawn; its marker tells it from the others in grey.
 
-    offset: where on the line the first marker stands, as a share of the panel's diagonal, so that markers do not meet.
+    offset: of the first marker along its line, as a share of the panel's diagonal, so that markers do not meet.
     """
 
     color: str
@@ -68,22 +69,23 @@ class Look:
     offset: float
 
 
-def paper() -> AbstractContextManager[None]:
+@contextmanager
+def paper() -> Iterator[None]:
     """The settings under which figures are made and saved."""
-    return mpl.rc_context(PAPER)
+    with mpl.rc_context(PAPER):
+        yield
 
 
 def looks(levels: Iterable[object]) -> dict[object, Look]:
-    """A look for every level: the known cells always have the same, others take what comes after."""
-    colors = sns.color_palette("colorblind").as_hex()
+    """A look for every level: beside known cells, which always have the same, others take what comes after."""
     ordered = list(levels)
-    places = [*KNOWN_CELLS, *(level for level in ordered if level not in KNOWN_CELLS)]
+    others = [level for level in ordered if level not in KNOWN_CELLS]
+    places = others if others == ordered else [*KNOWN_CELLS, *others]
     return {
         level: Look(
-            color=colors[(place := places.index(level)) % len(colors)],
+            color=COLORS[(place := places.index(level)) % len(COLORS)],
             marker=MARKERS[place % len(MARKERS)],
             offset=0.05 + 0.09 * (place % 4),
         )
         for level in ordered
     }
-

@@ -1,6 +1,6 @@
 """Replica-updates per second of a whole training step: our engines against torch.nn, side by side.
 
-Every group (task, cell, replicas) is timed in interleaved rounds A B A B ..., because the speed of a machine drifts; the
+Every group (task, cell, replicas) is timed in interleaved rounds A B A B, because the speed of a machine drifts; the
 ratio is the median of the rounds' ratios. One thread each. `make speed` prints the table and saves the JSON.
 """
 

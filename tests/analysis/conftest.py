@@ -5,20 +5,23 @@ tanh forgets, IRNN learns unless it is clipped late and explodes, LSTM learns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from bench.analysis.settings import distinguished
 from bench.results import RunDirectory, Tables, load
 
-THRESHOLDS = (1.0, 10.0, np.inf)
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
 BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}
 UPDATES = 3000
+KINDS = ("training", "probe")
 EVALUATED = np.arange(0, UPDATES + 1, 100)
 MEASURED = np.array([0, 1, 3, 10, 32, 100, 316, 1000, 3000])
 
@@ -28,10 +31,10 @@ class Setting:
     """One made-up run."""
 
     task: str
+    length: int
     cell: str
     threshold: float
     seed: int
-    length: int
     lr: float
 
     @property
@@ -56,33 +59,26 @@ class Setting:
         return self.cell == "irnn" and self.threshold > 10 and self.seed % 2 == 0
 
 
-def settings(
-    tasks: dict[str, int], cells: tuple[str, ...], thresholds: tuple[float, ...], seeds: int, lrs: tuple[float, ...]
-) -> Iterator[Setting]:
-    for task, cell, threshold, seed, lr in product(tasks, cells, thresholds, range(seeds), lrs):
-        yield Setting(task, cell, threshold, seed, tasks[task], lr)
-
-
 def make_up(
     folder: Path,
-    tasks: dict[str, int] | None = None,
-    cells: tuple[str, ...] = ("tanh", "irnn", "lstm"),
-    thresholds: tuple[float, ...] = THRESHOLDS,
+    tasks: Mapping[str, int] = MappingProxyType({"adding": 40, "copying": 10}),
+    cells: Sequence[str] = ("tanh", "irnn", "lstm"),
+    thresholds: Sequence[float] = (1.0, 10.0, np.inf),
     seeds: int = 3,
-    lrs: tuple[float, ...] = (0.001,),
-    without: tuple[str, ...] = (),
+    lrs: Sequence[float] = (0.001,),
+    without: Collection[str] = (),
 ) -> Path:
-    """Write a run for every combination into `folder`; `without`: tables that were switched off."""
+    """Write a run for every combination into `folder`, beside what is there; `without`: tables switched off."""
     random = np.random.default_rng(0)
-    chosen = settings(tasks or {"adding": 40, "copying": 10}, cells, thresholds, seeds, lrs)
-    first = len(list(folder.glob("*")))
-    for number, setting in enumerate(chosen, start=first):
+    there = len(list(folder.glob("*")))
+    combinations = product(tasks.items(), cells, thresholds, range(seeds), lrs)
+    for number, ((task, length), cell, threshold, seed, lr) in enumerate(combinations, start=there):
+        setting = Setting(task, length, cell, threshold, seed, lr)
         directory = RunDirectory(folder, f"{number:012x}")
-        choices = {"task": setting.task, "cell": setting.cell, "clipping": "norm", "optimizer": "adam"}
-        directory.begin(_config(setting), {"overrides": [], "choices": choices}, {"torch": "2.13.0", "threads": 1})
+        choices = {"task": task, "cell": cell, "clipping": "norm", "optimizer": "adam"}
+        directory.begin(_config(setting), {"overrides": [], "choices": choices}, {"torch": "2.13.0"})
         outcome, tables = _trained(setting, random)
-        kept = {name: table for name, table in tables.items() if name not in without}
-        directory.finish(outcome, kept, [])
+        directory.finish(outcome, {name: table for name, table in tables.items() if name not in without}, [])
     return folder
 
 
@@ -95,19 +91,21 @@ def _config(setting: Setting) -> dict[str, object]:
         "seed": setting.seed,
         "updates": UPDATES,
         "batch_size": 16,
+        "evaluation": {"every": 100, "solved": 0.95, "in_a_row": 3},
         "extensions": [],
     }
 
 
 def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, object], dict[str, dict]]:
+    """Outcome and tables of one run."""
     diverged_at = int(random.integers(400, 1500)) if setting.explodes else UPDATES + 1
-    learns = setting.cell != "tanh"
-    middle = random.uniform(800, 2500)
-    loss = setting.baseline * (0.003 + 1 / (1 + np.exp((EVALUATED - middle) / 150))) if learns else EVALUATED * 0 + setting.baseline
-    loss = loss * np.exp(0.1 * random.standard_normal(len(loss)))
+    steepest = np.inf if setting.cell == "tanh" else random.uniform(800, 2500)
+    loss = setting.baseline * (0.003 + 1 / (1 + np.exp((EVALUATED - steepest) / 150)))
+    loss *= np.exp(0.1 * random.standard_normal(len(loss)))
     loss[0] = setting.baseline * 6
-    loss = np.where(diverged_at <= EVALUATED, np.nan, loss)
-    loss[(EVALUATED > diverged_at - 100) & (diverged_at > EVALUATED)] = 1e27
+    if setting.explodes:
+        loss[diverged_at - 100 < EVALUATED] = 1e27
+        loss[diverged_at <= EVALUATED] = np.nan
     skill = 1 - loss / setting.baseline
     held = [k for k in range(len(skill) - 2) if (skill[k : k + 3] >= 0.95).all()]
     solved_at = int(EVALUATED[held[0]]) if held else None
@@ -134,7 +132,7 @@ def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, o
         "pack_width": 10,
     }
     measured = MEASURED[diverged_at > MEASURED]
-    profiles = [_profile(setting, kind, update, random) for update in measured for kind in ("training", "probe")]
+    profiles = [_profile(setting, kind, update, random) for update in measured for kind in KINDS]
     radii = [_radii(setting, update, random) for update in measured]
     return outcome, {
         "evaluations": {
@@ -183,7 +181,8 @@ def _profile(setting: Setting, kind: str, update: int, random: np.random.Generat
 def _radii(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
     blocks = BLOCKS.get(setting.cell, ("W_hh",))
     start = 1.0 if setting.cell == "irnn" else 0.58
-    radius = start + 0.1 * np.log10(1 + update) * np.arange(1, len(blocks) + 1) + 0.02 * random.random(len(blocks))
+    growth = 0.1 * np.arange(1, len(blocks) + 1)
+    radius = start + growth * np.log10(1 + update) + 0.02 * random.random(len(blocks))
     return {
         "update": np.full(len(blocks), update),
         "block": np.array(blocks),
@@ -213,10 +212,21 @@ def _joined(blocks: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder of 54 runs."""
-    return make_up(tmp_path_factory.mktemp("quick"))
+    """A results folder of 54 runs, among them 4 that diverged."""
+    return make_up(tmp_path_factory.mktemp("results") / "quick")
 
 
 @pytest.fixture(scope="session")
 def tables(results: Path) -> Tables:
     return load(results)
+
+
+@pytest.fixture(scope="session")
+def runs(tables: Tables) -> pd.DataFrame:
+    return distinguished(tables.runs)
+
+
+@pytest.fixture(name="make_up", scope="session")
+def _make_up() -> Callable[..., Path]:
+    """Writes other made-up results."""
+    return make_up

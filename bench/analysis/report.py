@@ -1,0 +1,187 @@
+"""One page that holds everything: warnings, overview, figures, settings, and where each run lies."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from bench.analysis import figures, gradients, spectra, tables
+from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
+from bench.analysis.settings import SETTING, described, distinguished, settings_of
+from bench.analysis.statistics import wilson
+from bench.results import Tables
+
+ENOUGH_SEEDS = 20  # where settings are compared
+
+
+class NothingToReport(ValueError):
+    """No run came to an end; the message says why."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """page: where the report lies. overview: the table it opens with."""
+
+    page: Path
+    overview: tables.Table
+
+
+def write(results: Tables, folder: Path) -> Report:
+    """Write figures/, tables/ and report.html into `folder`.
+
+    A figure without data is left out, and the page says so. Raises NothingToReport if no run came to an end.
+    """
+    _require_an_end(results.runs)
+    runs = distinguished(results.runs)
+    plots, left_out = _drawn(runs, results)
+    made = [tables.overview(runs)]
+    if not results.clipping.empty:
+        made.append(tables.clipping(runs, results.clipping))
+
+    for plot in plots:
+        plot.save(folder / "figures")
+    for table in made:
+        table.save(folder / "tables")
+    for name in left_out:
+        _forget(folder / "figures", name)
+    if len(made) == 1:
+        _forget(folder / "tables", "clipping")
+    return Report(_write_page(runs, plots, left_out, made, folder), made[0])
+
+
+def _forget(folder: Path, name: str) -> None:
+    """Remove what an older report may have left of a figure or table that there is none of now."""
+    for path in folder.glob(f"{name}.*"):
+        path.unlink()
+
+
+def _require_an_end(runs: pd.DataFrame) -> None:
+    if (runs["outcome"] == "failed").all():
+        first = runs["message"].iloc[0]
+        raise NothingToReport(f"no run came to an end, {len(runs)} failed, the first with {first}; see their run.log")
+
+
+def _drawn(runs: pd.DataFrame, results: Tables) -> tuple[list[Plot], dict[str, str]]:
+    """All figures for which there are data, and for each of the others why there are none."""
+    makers: dict[str, Callable[[], Plot]] = {
+        "learning_curves": lambda: figures.learning_curves(runs, results.evaluations),
+        "success": lambda: figures.success(runs),
+        "gradient_probe": lambda: gradients.gradient_probe(runs, results.gradient_through_time),
+        "gradient_training": lambda: gradients.gradient_training(runs, results.gradient_through_time),
+        "spectral_radius": lambda: spectra.spectral_radius(runs, results.spectrum),
+        "state_jacobian": lambda: spectra.state_jacobian(runs, results.state_jacobian),
+        "clipping": lambda: gradients.clipping(runs, results.clipping),
+    }
+    plots, left_out = [], {}
+    for name, make in makers.items():
+        try:
+            plots.append(make())
+        except NothingToDraw as reason:
+            left_out[name] = str(reason)
+    return plots, left_out
+
+
+def _write_page(
+    runs: pd.DataFrame, plots: list[Plot], left_out: dict[str, str], made: list[tables.Table], folder: Path
+) -> Path:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("report.html.j2").render(
+        title=", ".join(dict.fromkeys(Path(name).resolve().name for name in runs["folder"])),
+        count=len(runs),
+        warnings=warnings(runs),
+        tables=made,
+        plots=[(plot, _data_uri(folder / "figures" / f"{plot.name}.svg")) for plot in plots],
+        extensions=EXTENSIONS,
+        left_out=left_out,
+        settings=_settings(runs),
+        environments=_environments(runs),
+        runs=_list_of_runs(runs, folder),
+    )
+    page = folder / "report.html"
+    temporary = page.with_name(f".{page.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(page)
+    return page
+
+
+def warnings(runs: pd.DataFrame) -> list[str]:
+    """What a reader must know before believing anything, a sentence or two each."""
+    n = int(runs.groupby(SETTING, observed=True).size().min())
+    found = []
+    if n < ENOUGH_SEEDS:
+        least, most = wilson(np.array([n, 0]), n)
+        found.append(
+            f"{n} seeds separate little but all from nothing: the 95 % interval of {n}/{n} is [{least[0]:.2f}, 1], "
+            f"that of 0/{n} is [0, {most[1]:.2f}]. Comparing settings takes about {ENOUGH_SEEDS} seeds of each."
+        )
+    for outcome, told in {"diverged": "diverged", "dead": "died (all units 0)", "failed": "failed"}.items():
+        affected = runs[runs["outcome"] == outcome]
+        if len(affected):
+            counts = affected.groupby(SETTING, observed=True).size()
+            where = "; ".join(f"{', '.join(setting)}: {count}" for setting, count in counts.items())
+            found.append(f"{len(affected)} of {len(runs)} runs {told} and count as not solved ({where}).")
+    messages = runs.loc[runs["outcome"] == "failed", "message"].value_counts()
+    return found + [f"{count} failed with: {message}" for message, count in messages.items()]
+
+
+def _settings(runs: pd.DataFrame) -> dict[str, str]:
+    """Every setting with its value, or with which runs have which; a class goes by the name of its yaml."""
+    shown = [key for key in settings_of(runs) if key not in SETTING and not key.endswith("_target_")]
+    return {key: described(runs, key) for key in sorted(shown, key=lambda key: ("." in key, key))}
+
+
+def _environments(runs: pd.DataFrame) -> dict[str, str]:
+    """What the runs were made with; where they differ, how many runs have what."""
+    found = pd.DataFrame([json.loads(path.read_bytes()) for path in _paths(runs, "environment.json")]).astype(str)
+    counted = {name: column.value_counts() for name, column in found.items()}
+    return {
+        str(name): "; ".join(
+            f"{value} ({count} runs)" if len(counts) > 1 else str(value) for value, count in counts.items()
+        )
+        for name, counts in counted.items()
+    }
+
+
+def _list_of_runs(runs: pd.DataFrame, folder: Path) -> list[dict[str, Any]]:
+    """What the page says of every run, and the link to its configuration, relative to the page."""
+    ordered = runs.sort_values([*SETTING, "seed"])
+    links = [quote(Path(os.path.relpath(path, folder)).as_posix()) for path in _paths(ordered, "config.yaml")]
+    return [
+        {
+            "link": link,
+            "run": row["run"],
+            **{name: str(row[name]) for name in (*SETTING, "seed", "outcome")},
+            "solved_at": _told(row["solved_at"], "{:.0f}"),
+            "final_skill": _told(row["final_skill"], "{:.3g}"),
+        }
+        for link, (_, row) in zip(links, ordered.iterrows(), strict=True)
+    ]
+
+
+def _told(value: float, form: str) -> str:
+    return tables.MISSING if np.isnan(value) else form.format(value)
+
+
+def _paths(runs: pd.DataFrame, name: str) -> list[Path]:
+    return [Path(folder) / run / name for folder, run in zip(runs["folder"], runs["run"], strict=True)]
+
+
+def _data_uri(svg: Path) -> str:
+    """An image within the page: inline, the ids of several figures would clash."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()

@@ -1,0 +1,309 @@
+"""What is drawn is what was measured, and the files are fit for a paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from bench.analysis.figures import WORST, learning_curves, success
+from bench.analysis.gradients import clipping, gradient_probe, gradient_training
+from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
+from bench.analysis.settings import distinguished
+from bench.analysis.spectra import spectral_radius, state_jacobian
+from bench.analysis.statistics import wilson
+from bench.analysis.style import ONE_COLUMN, TWO_COLUMNS, looks, paper
+from bench.results import Tables, load
+
+TABLES = {
+    learning_curves: "evaluations",
+    gradient_probe: "gradient_through_time",
+    gradient_training: "gradient_through_time",
+    spectral_radius: "spectrum",
+    state_jacobian: "state_jacobian",
+    clipping: "clipping",
+}
+
+
+def draw(figure: Callable[..., Plot], runs: pd.DataFrame, tables: Tables) -> Plot:
+    return figure(runs) if figure is success else figure(runs, getattr(tables, TABLES[figure]))
+
+
+@pytest.fixture(scope="module")
+def plots(runs: pd.DataFrame, tables: Tables) -> dict[Callable[..., Plot], Plot]:
+    return {figure: draw(figure, runs, tables) for figure in (success, *TABLES)}
+
+
+@pytest.fixture(scope="module", params=[success, *TABLES], ids=lambda figure: figure.__name__)
+def plot(request: pytest.FixtureRequest, plots: dict[Callable[..., Plot], Plot]) -> Plot:
+    return plots[request.param]
+
+
+@pytest.fixture(scope="module")
+def file(plot: Plot, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Where a plot's file of an extension lies."""
+    folder = tmp_path_factory.mktemp("figures")
+    plot.save(folder)
+    return lambda extension: folder / f"{plot.name}.{extension}"
+
+
+@pytest.fixture
+def one_run(make_up, tmp_path) -> Tables:
+    return load(make_up(tmp_path / "one", {"adding": 20}, ["lstm"], [1.0], seeds=1))
+
+
+def lines(figure: Figure) -> dict[tuple[str, str], list[np.ndarray]]:
+    """The curves of every panel, by row and column title."""
+    panels = figure.axes
+    columns = [panel.get_title() for panel in panels if panel.get_title()]
+    rows = [text.get_text() for panel in panels for text in panel.texts]
+    keys = [(row, column) for row in rows for column in columns]
+    curves = [[line.get_ydata() for line in panel.lines if len(line.get_ydata()) > 2] for panel in panels]
+    return dict(zip(keys, curves, strict=True))
+
+
+# What every figure keeps
+
+
+def test_caption_says_what_it_must(plot):
+    for said in ("n = 3 seeds", "adam, lr 0.001", "mean over batch and scored steps", "settings chosen by hand"):
+        assert said in plot.caption
+    assert "quartiles" in plot.caption or "Wilson" in plot.caption
+
+
+def test_alt_text_names_the_lines(plot):
+    assert all(cell in plot.alt for cell in ("tanh", "irnn", "lstm"))
+
+
+def test_files_are_all_there_and_equal_when_drawn_again(plot, file, runs, tables, tmp_path):
+    makers = {maker.__name__: maker for maker in (success, *TABLES)}
+    draw(makers[plot.name], runs, tables).save(tmp_path)
+    for extension in EXTENSIONS:
+        content = file(extension).read_bytes()
+        assert len(content) > 0
+        assert (tmp_path / f"{plot.name}.{extension}").read_bytes() == content
+
+
+def test_a_plot_can_be_saved_twice(runs, tmp_path):
+    plot = success(runs)
+    for folder in ("a", "b"):
+        plot.save(tmp_path / folder)
+    for extension in EXTENSIONS:
+        first, second = ((tmp_path / folder / f"success.{extension}").read_bytes() for folder in ("a", "b"))
+        assert first == second
+
+
+def test_page_is_as_wide_as_a_column_or_two(plot, file):
+    (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", file("pdf").read_bytes())
+    assert float(box[0]) / 72 == (ONE_COLUMN if plot.name == "success" else TWO_COLUMNS)
+
+
+def test_picture_has_300_dots_an_inch(plot, file):
+    width = int.from_bytes(file("png").read_bytes()[16:20], "big")
+    assert width == round(300 * plot.figure.get_figwidth())
+
+
+def test_fonts_are_embedded_as_truetype(file):
+    pdf = file("pdf").read_bytes()
+    assert b"/Type3" not in pdf
+    assert b"STIXGeneral" in pdf
+
+
+def test_svg_asks_no_other_host(file):
+    svg = file("svg").read_text()
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", svg)
+    assert "<text" not in svg  # letters are drawn: who shows the figure may not have the font
+
+
+def test_no_letter_is_under_seven_points(plot):
+    texts = [text for text in plot.figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= 7
+
+
+def test_nothing_lies_outside_the_page(plot):
+    with paper():
+        plot.figure.draw_without_rendering()
+        box = plot.figure.get_tightbbox()
+    width, height = plot.figure.get_size_inches()
+    assert min(box.x0, box.y0) >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height
+
+
+def test_every_axis_says_what_it_shows(plot):
+    first_column = [panel for panel in plot.figure.axes if panel.get_subplotspec().is_first_col()]
+    assert all(panel.get_ylabel() for panel in first_column)
+    assert plot.figure.get_supxlabel()
+
+
+def test_csv_holds_the_numbers(plot, file):
+    read = pd.read_csv(file("csv"), keep_default_na=False, na_values=[""])
+    assert list(read) == list(plot.data)
+    numbers = plot.data.select_dtypes("number")
+    np.testing.assert_allclose(read[list(numbers)], numbers)
+
+
+@pytest.mark.parametrize("figure", TABLES)
+def test_without_data_there_is_no_figure(figure, runs):
+    with pytest.raises(NothingToDraw, match="these results hold no"):
+        figure(runs, pd.DataFrame({"run": []}))
+
+
+def test_settings_of_matplotlib_are_as_before(runs):
+    before = dict(mpl.rcParams)
+    success(runs)
+    assert dict(mpl.rcParams) == before
+
+
+def test_known_cells_keep_their_look_and_new_ones_take_the_next():
+    all_four, fewer = looks(["tanh", "irnn", "lstm", "mine"]), looks(["lstm", "mine"])
+    assert all(fewer[cell] == all_four[cell] for cell in fewer)
+    for part in ("color", "marker"):
+        assert len({getattr(look, part) for look in all_four.values()}) == 4
+
+
+def test_cells_have_one_colour_in_all_figures(plots):
+    handles = [handle for plot in plots.values() for handle in plot.figure.legends[0].legend_handles]
+    known = ("tanh", "irnn")
+    assert len({(h.get_label(), to_hex(h.get_color())) for h in handles if h.get_label() in known}) == 2
+
+
+@pytest.mark.parametrize("figure", [success, spectral_radius, gradient_probe])
+def test_a_new_cell_is_drawn_like_any_other(figure, tables):
+    renamed = tables.runs.assign(cell=tables.runs["cell"].replace("lstm", "mine"))
+    plot = draw(figure, distinguished(renamed), tables)
+    assert any("mine" in text.get_text() for text in plot.figure.legends[0].get_texts())
+
+
+@pytest.mark.parametrize("hue", ["seed", "optimizer.lr", "task.length"])
+def test_any_setting_may_tell_lines_apart(runs, tables, hue):
+    plot = learning_curves(runs, tables.evaluations, hue=hue)
+    labels = {text.get_text() for text in plot.figure.legends[0].get_texts()}
+    assert labels == {*map(str, runs[hue].unique()), "baseline"}
+
+
+# Learning curves
+
+
+def test_learning_curves_are_drawn_as_the_csv_says(plots):
+    plot = plots[learning_curves]
+    drawn = lines(plot.figure)
+    for (task, clip), part in plot.data.groupby(["task", "clip"], observed=True):
+        title = "no clipping" if clip == "none" else f"clipped at {clip}"
+        expected = [line["median"].clip(upper=WORST) for _, line in part.groupby("cell", observed=True)]
+        np.testing.assert_allclose(drawn[task, title], expected)
+
+
+def test_band_is_the_quartiles_of_loss_over_baseline(plots, runs, tables):
+    plot = plots[learning_curves]
+    chosen = runs[(runs["task"] == "adding") & (runs["cell"] == "lstm") & (runs["clip"] == "1")]
+    table = tables.evaluations
+    losses = table.loc[table["run"].isin(chosen["run"]) & (table["update"] == 1200), "loss"] / (1 / 6)
+    wanted = {"task": "adding", "cell": "lstm", "clip": "1", "update": 1200}
+    (row,) = plot.data[(plot.data[list(wanted)] == pd.Series(wanted)).all(axis=1)].to_dict("records")
+    assert row["n"] == 3
+    np.testing.assert_allclose([row["q25"], row["median"], row["q75"]], np.quantile(losses, (0.25, 0.5, 0.75)))
+
+
+def test_diverged_runs_count_as_infinite_and_lie_on_the_upper_edge(plots):
+    plot = plots[learning_curves]
+    lost = plot.data[(plot.data["cell"] == "irnn") & (plot.data["clip"] == "none") & (plot.data["update"] == 3000)]
+    assert (lost["n"] == 3).all()
+    assert np.isinf(lost["median"]).all()  # 2 of 3 diverge
+    for task in ("adding", "copying"):
+        assert lines(plot.figure)[task, "no clipping"][1][-1] == WORST
+
+
+# Success
+
+
+def test_success_is_drawn_with_its_wilson_interval(plots):
+    plot = plots[success]
+    (row,) = plot.data[
+        (plot.data["task"] == "adding") & (plot.data["cell"] == "irnn") & (plot.data["clip"] == "none")
+    ].to_dict("records")
+    assert (row["n"], row["successes"]) == (3, 1)
+    np.testing.assert_allclose((row["low"], row["high"]), np.ravel(wilson(1, 3)))
+    ends = plot.figure.axes[0].collections[1].get_segments()[-1][:, 1]
+    np.testing.assert_allclose(ends, (row["low"], row["high"]))
+
+
+# Gradient through time
+
+
+def test_gamma_is_the_gradient_over_that_at_the_loss(one_run):
+    plot = gradient_probe(distinguished(one_run.runs), one_run.gradient_through_time)
+    table = one_run.gradient_through_time
+    end = table[(table["kind"] == "probe") & (table["state"] == "c") & (table["update"] == 3000)].set_index("lag")
+    drawn = plot.data[(plot.data["moment"] == "1") & (plot.data["state"] == "c")].set_index("lag")
+    assert drawn.loc[0, "median"] == 0
+    np.testing.assert_allclose(drawn["median"], end["log_norm"][drawn.index] - end.loc[0, "log_norm"])
+
+
+def test_at_the_start_each_seed_counts_once_whatever_the_threshold(plots):
+    plot = plots[gradient_probe]
+    assert set(plot.data.loc[plot.data["moment"] == "start", "n"]) == {3}
+
+
+def test_a_vanished_gradient_is_minus_infinity_and_not_drawn(plots):
+    plot = plots[gradient_probe]
+    gone = plot.data[(plot.data["task"] == "adding") & (plot.data["cell"] == "tanh") & (plot.data["lag"] > 35)]
+    assert (gone["median"] == -np.inf).all()
+    tanh = lines(plot.figure)["adding", "at the start"][0]
+    assert np.isfinite(tanh).sum() == 36
+
+
+def test_scored_steps_are_shaded(plots):
+    plot = plots[gradient_training]
+    shades = [panel.patches[0].get_extents().transformed(panel.transData.inverted()) for panel in plot.figure.axes]
+    assert {(round(s.x0, 6), round(s.x1, 6)) for s in shades} == {(39.5, 40.5), (0.5, 20.5)}  # adding, copying
+
+
+# Spectra
+
+
+def test_the_matrices_of_a_gated_cell_have_panels_of_their_own(plots):
+    plot = plots[spectral_radius]
+    panels = plot.data.groupby("panel", observed=True)["series"].unique()
+    assert set(panels["adding"]) == {"tanh", "irnn"}
+    assert set(panels["adding, lstm"]) == {rf"lstm $W_{{{gate}}}$" for gate in ("hi", "hf", "hg", "ho")}
+    assert list(panels.index) == ["adding", "adding, lstm", "copying", "copying, lstm"]
+
+
+def test_a_median_of_few_survivors_is_not_drawn(plots):
+    plot = plots[spectral_radius]
+    irnn = plot.data[(plot.data["series"] == "irnn") & (plot.data["clip"] == "none")]
+    assert (irnn["n"] >= 2).all()
+    assert irnn["update"].max() < 3000
+
+
+@pytest.mark.parametrize("figure", [spectral_radius, state_jacobian])
+def test_radius_1_is_drawn(figure, plots):
+    for panel in plots[figure].figure.axes:
+        assert any(list(line.get_ydata()) == [1, 1] for line in panel.lines)
+
+
+# Clipping
+
+
+def test_the_threshold_is_drawn_where_there_is_one(plots):
+    plot = plots[clipping]
+    norms = [panel for panel in plot.figure.axes if panel.get_yscale() == "log"]
+    drawn = [[line.get_ydata()[0] for line in panel.lines if len(line.get_ydata()) == 2] for panel in norms]
+    assert drawn == [[1], [10], []] * 2
+
+
+def test_share_of_clipped_updates_is_counted(one_run):
+    plot = clipping(distinguished(one_run.runs), one_run.clipping)
+    table = one_run.clipping
+    share = plot.data[plot.data["quantity"] == "clip_fraction"].set_index("update")["median"]
+    assert len(share) == 50
+    assert share[60] == (table.loc[table["update"] <= 60, "norm_max"] > 1).mean()

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench.analysis.plot import EXTENSIONS
+from bench.analysis.report import warnings
+from bench.report import main
+
+FIGURES = {
+    *("learning_curves", "success", "gradient_probe", "gradient_training"),
+    *("spectral_radius", "state_jacobian", "clipping"),
+}
+
+
+class Page(HTMLParser):
+    """Tags of a page with their attributes; `open_tags` is empty at its end if they nest."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open_tags: list[str] = []
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open_tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_tags.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def folder(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "report"
+    assert main([str(results), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page(folder / "report.html")
+
+
+@pytest.fixture
+def few(make_up, tmp_path) -> Path:
+    """Two runs that were not measured."""
+    measured = ("spectrum", "state_jacobian", "gradient_through_time", "clipping")
+    return make_up(tmp_path / "few", {"adding": 20}, ["tanh"], [1.0], seeds=2, without=measured)
+
+
+def fail(results: Path, message: str) -> None:
+    """Let the first run of a folder fail."""
+    run = min(results.iterdir())
+    (run / "finished").unlink()
+    (run / "outcome.json").write_text(json.dumps({"outcome": "failed", "message": message, "seconds": 1.0}))
+
+
+def test_all_files_are_written(folder):
+    assert {path.name for path in folder.iterdir()} == {"report.html", "figures", "tables"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {f"{f}.{x}" for f in FIGURES for x in EXTENSIONS}
+    tables = {path.name for path in (folder / "tables").iterdir()}
+    assert tables == {f"{name}.{x}" for name in ("overview", "clipping") for x in ("csv", "md", "tex")}
+
+
+def test_prints_the_overview_and_last_where_the_report_lies(few, capsys):
+    assert main([str(few)]) == 0
+    *table, last = capsys.readouterr().out.strip().split("\n")
+    assert Path(last) == few / "report" / "report.html"
+    assert "0/2 [0.00, 0.66]" in table[-1]
+
+
+def test_page_asks_nothing_of_any_host(page):
+    assert not re.search(r"https?://|//[a-z]", page.text)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in page.all("img"))
+    (policy,) = (meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_page_nests(page):
+    assert page.open_tags == []
+
+
+def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.all("a") if link["href"].startswith("#")} <= set(ids)
+    assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
+
+
+def test_links_to_files_lead_to_files(page, folder):
+    links = [link["href"] for link in page.all("a") if not link["href"].startswith("#")]
+    assert sum(link.endswith("config.yaml") for link in links) == 54
+    assert all((folder / link).exists() for link in links)
+
+
+def test_every_figure_is_within_the_page_with_alt_text_and_caption(page, folder):
+    assert {figure["id"] for figure in page.all("figure")} == FIGURES
+    assert len(page.all("figcaption")) == len(FIGURES)
+    for figure, image in zip(page.all("figure"), page.all("img"), strict=True):
+        svg = (folder / "figures" / f"{figure['id']}.svg").read_bytes()
+        assert base64.b64decode(image["src"].partition(",")[2]) == svg
+        assert len(image["alt"]) > 50
+
+
+def test_page_has_a_language_a_title_a_skip_link_and_tables_one_can_scroll(page):
+    assert page.all("html")[0]["lang"] == "en"
+    assert "<title>Report: quick</title>" in page.text
+    assert page.all("a")[0]["href"] == "#main"
+    assert all(div.get("tabindex") == "0" for div in page.all("div") if div.get("class") == "scroll")
+
+
+def test_page_knows_light_dark_and_paper(page):
+    assert "prefers-color-scheme: dark" in page.text
+    assert "@media print" in page.text
+
+
+def test_settings_and_environment_are_told(page):
+    for key, value in (("optimizer.lr", "0.001"), ("task.length", "40 (adding); 10 (copying)"), ("torch", "2.13.0")):
+        assert f'<th scope="row">{key}</th><td>{value}</td>' in page.text
+
+
+def test_writing_again_gives_the_same_page(few):
+    main([str(few)])
+    first = (few / "report" / "report.html").read_bytes()
+    main([str(few)])
+    assert (few / "report" / "report.html").read_bytes() == first
+
+
+def test_a_figure_without_data_is_left_out_and_named(few):
+    figures = few / "report" / "figures"
+    figures.mkdir(parents=True)
+    (figures / "spectral_radius.pdf").write_text("of an older report")
+    (few / "report" / "tables").mkdir()
+    (few / "report" / "tables" / "clipping.csv").write_text("of an older report")
+    assert main([str(few)]) == 0
+    page = Page(few / "report" / "report.html")
+    assert {figure["id"] for figure in page.all("figure")} == {"learning_curves", "success"}
+    assert "The figure spectral radius is left out: these results hold no spectra of the recurrent weight." in page.text
+    assert {path.stem for path in figures.iterdir()} == {"learning_curves", "success"}
+    assert {path.stem for path in (few / "report" / "tables").iterdir()} == {"overview"}
+
+
+def test_warnings_say_few_seeds_and_who_diverged(runs):
+    few, diverged = warnings(runs)
+    assert few.startswith("3 seeds separate little but all from nothing: the 95 % interval of 3/3 is [0.44, 1]")
+    count = (runs["outcome"] == "diverged").sum()
+    assert diverged.startswith(f"{count} of 54 runs diverged and count as not solved (adding, irnn, none: 2;")
+
+
+def test_a_failed_run_is_told_and_counted(few):
+    fail(few, "MemoryError: 3 < 4")
+    assert main([str(few)]) == 0
+    text = (few / "report" / "report.html").read_text()
+    assert "1 of 2 runs failed and count as not solved" in text
+    assert "MemoryError: 3 &lt; 4" in text
+
+
+def test_several_folders_make_one_report(few, make_up, tmp_path):
+    other = make_up(tmp_path / "other", {"adding": 30}, ["tanh"], [1.0], seeds=2, without=("gradient_through_time",))
+    for k, run in enumerate(sorted(other.iterdir())):
+        run.rename(other / f"{k + 100:012x}")
+    assert main([str(few), str(other), "--out", str(tmp_path / "both")]) == 0
+    text = (tmp_path / "both" / "report.html").read_text()
+    assert "<title>Report: few, other</title>" in text
+    assert "adding, length=30" in text
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_folder_without_runs_is_one_line_and_nothing_is_written(name, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert name in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_all_failed_are_one_line(few, capsys):
+    fail(few, "MemoryError")
+    shutil.rmtree(max(few.iterdir()))
+    assert main([str(few)]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"{few}: no run came to an end, 1 failed, the first with MemoryError; see their run.log\n"
+    )
+    assert not (few / "report").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(few, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert main([str(few), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "out").read_text() == "mine"

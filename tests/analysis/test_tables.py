@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.tables import clipping, overview, rounded, shortened, two_digits
+
+
+@pytest.fixture
+def five() -> pd.DataFrame:
+    """Five runs of one setting: two solved, one of them relapsed, one diverged, one failed, one stuck."""
+    return pd.DataFrame(
+        {
+            "run": list("abcde"),
+            "task": "adding",
+            "cell": "tanh",
+            "clip": "1",
+            "outcome": ["solved", "relapsed", "diverged", "failed", "stuck"],
+            "solved_at": [100, 300, np.nan, np.nan, np.nan],
+            "updates": 3000,
+            "final_skill": [0.99, 0.5, -1e9, np.nan, 0.02],
+            "final_loss": [0.01, 0.2, np.nan, np.nan, 0.4],
+            "recurrent_parameters": 4096,
+            "parameters": 4353,
+            "sequences": [48000, 48000, 1000, np.nan, 48000],
+            "seconds": 5.3,
+        }
+    )
+
+
+def test_a_row_says_how_every_run_ended(five):
+    (row,) = overview(five).numbers.to_dict("records")
+    counts = {name: row[name] for name in ("n", "successes", "relapsed", "diverged", "dead", "failed")}
+    assert counts == {"n": 5, "successes": 2, "relapsed": 1, "diverged": 1, "dead": 0, "failed": 1}
+    assert (round(row["low"], 2), round(row["high"], 2)) == (0.12, 0.77)
+    assert row["score"] == np.median([0.99, 0.5, 0, 0, 0.02])
+    assert row["loss"] == 0.4  # 2 of 5 are infinite
+
+
+def test_text_of_that_row(five):
+    (row,) = overview(five).text.to_dict("records")
+    assert row == {
+        **{"task": "adding", "cell": "tanh", "clip": "1", "n": "5", "solved": "2/5 [0.12, 0.77]"},
+        **{"relapsed": "1", "diverged": "1", "dead": "0", "failed": "1", "updates": "> 3000"},
+        **{"score": "0.02 [0.00, 0.50]", "loss": "0.400", "parameters": "4.1k / 4.35k"},
+        **{"sequences": "48k", "seconds": "5.3"},
+    }
+
+
+def test_time_to_solve_is_a_median_over_all_runs(five):
+    assert np.isinf(overview(five).numbers["updates_to_solve"][0])  # 2 of 5 solved
+    three = five.assign(solved_at=[100, 300, 700, np.nan, np.nan])
+    assert overview(three).text["updates"][0] == "700"
+
+
+def test_failed_has_a_column_only_where_a_run_failed(five):
+    assert "failed" not in overview(five[five["outcome"] != "failed"]).text
+
+
+def test_overview_has_a_row_for_every_setting(runs):
+    numbers = overview(runs).numbers
+    assert len(numbers) == 2 * 3 * 3
+    assert (numbers["n"] == 3).all()
+    assert numbers["diverged"].sum() == (runs["outcome"] == "diverged").sum() > 0
+
+
+def test_clipping_is_told_for_the_whole_run(runs, tables):
+    numbers = clipping(runs, tables.clipping).numbers.set_index(["task", "cell", "clip"])
+    of_run = tables.clipping.groupby("run", observed=True)
+    share = (of_run["clipped"].sum() / of_run["count"].sum()).rename("share")
+    chosen = runs[(runs["task"] == "adding") & (runs["cell"] == "lstm") & (runs["clip"] == "1")].merge(share, on="run")
+    row = numbers.loc[("adding", "lstm", "1")]
+    assert row["clip_fraction"] == chosen["share"].median()
+    assert row["threshold_in_norms"] == pytest.approx(1 / row["norm"])
+    assert np.isinf(numbers.loc[("adding", "lstm", "none"), "threshold_in_norms"])
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "text"),
+    [
+        (0.0012345, 0.0004, "0.0012"),
+        (0.16667, 0.0002, "0.1667"),
+        (812.3, 40, "810"),
+        (3.2, 40, "3"),  # a digit is left
+        (0.5, 0, "0.500"),
+        (0.5, np.inf, "0.500"),
+        (1.234e27, 1e26, "1.2e+27"),
+        (1.2e-7, 1e-8, "1.2e-07"),
+        (0, 0.1, "0.0"),
+        (np.inf, 1, "∞"),
+        (np.nan, 1, "–"),
+    ],
+)
+def test_numbers_are_rounded_to_their_uncertainty(value, spread, text):
+    assert rounded(value, spread) == text
+
+
+def test_counts_are_shortened():
+    assert [shortened(n) for n in (999, 4096, 48000, 1.25e6, np.nan)] == ["999", "4.1k", "48k", "1.25M", "–"]
+    assert [two_digits(x) for x in (166, 0.0123, 2.31e5)] == ["170", "0.012", "2.3e+05"]
+
+
+def test_latex_has_booktabs_and_nothing_that_latex_cannot_print(runs, tables):
+    for table in (overview(runs), clipping(runs, tables.clipping)):
+        latex = table.latex()
+        body = latex[latex.index("\\begin{tabular}") :]
+        assert body.count("\\\\") == len(table.text) + 1
+        assert all(rule in body for rule in ("\\toprule", "\\midrule", "\\bottomrule"))
+        assert body.isascii()
+        assert "& > " not in body
+
+
+def test_latex_escapes_names(five):
+    assert "my\\_cell" in overview(five.assign(cell="my_cell")).latex()
+
+
+def test_markdown_is_the_text(runs):
+    table = overview(runs)
+    head, rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.markdown().split("\n")]
+    assert head == list(table.text)
+    assert all(set(cell) == {"-"} for cell in rule)
+    assert rows == table.text.to_numpy().tolist()
+
+
+def test_csv_is_the_numbers(runs, tmp_path):
+    table = overview(runs)
+    table.save(tmp_path)
+    read = pd.read_csv(tmp_path / "overview.csv", keep_default_na=False)
+    numbers = table.numbers.select_dtypes("number")
+    np.testing.assert_allclose(read[list(numbers)].astype(float), numbers)
+    assert {path.name for path in tmp_path.iterdir()} == {"overview.csv", "overview.md", "overview.tex"}
