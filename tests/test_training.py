@@ -132,7 +132,9 @@ def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(make_replica
 
 def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
     """Fifty lines of suite against ten lines of torch: nn.RNN, Adam, clip_grad_norm_, the same batches."""
-    replica = make_replica("cell=tanh", "precision=float64", "updates=30", "clipping.threshold=0.05")
+    replica = make_replica(
+        "cell=tanh", "precision=float64", "updates=30", "clipping.threshold=0.05", "optimizer.weight_decay=0.1"
+    )
     training = Training([replica], Batched(), CPU)
     batches = list(training._training_batches())
     weights = training.network.views(training.flat.clone())
@@ -143,7 +145,7 @@ def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
         module.bias_hh_l0.zero_()
         for name, parameter in zip(weights, theirs, strict=True):
             parameter.copy_(weights[name][0])
-    optimizer = torch.optim.Adam(theirs, lr=0.001)
+    optimizer = torch.optim.Adam(theirs, lr=0.001, weight_decay=0.1)
     clipped = 0
     for inputs, targets in batches[:30]:
         optimizer.zero_grad()

@@ -24,7 +24,7 @@ SPREAD = 0.8  # of the series at one threshold, of the distance between threshol
 
 @paper()
 def learning_curves(
-    runs: pd.DataFrame, evaluations: pd.DataFrame, hue: str = "cell", row: str = "task", col: str = "clip"
+    runs: pd.DataFrame, evaluations: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
 ) -> Plot:
     """Held-out loss over the baseline, by updates."""
     need(evaluations, "evaluations")

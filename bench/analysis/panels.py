@@ -27,28 +27,23 @@ UNBOUNDED = (-np.inf, np.inf)
 
 
 def grid(
-    rows: Mapping[Any, str],
-    columns: Mapping[Any, str],
-    x_label: str,
-    y_label: str | Mapping[Any, str],
-    row_height: float = 1.25,
+    rows: Mapping[Any, str], columns: Mapping[Any, str], x_label: str, y_label: str, row_height: float = 1.15
 ) -> tuple[Figure, Panels]:
-    """One panel per row and column level; the panels of a row share their axes.
+    """One panel per row and column level; the panels of a column share their axes.
 
     rows, columns: levels with what is written right of the row and on top of the column.
-    y_label: of all rows, or of each. row_height: inches.
-    Up to two columns of panels take one column of a page, more take its whole width, exactly.
+    row_height: inches. Up to two columns of panels take one column of a page, more take its whole width, exactly.
     """
     width = ONE_COLUMN if len(columns) <= 2 else TWO_COLUMNS
     layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.03)
     figure = Figure(figsize=(width, row_height * len(rows) + 0.5), layout=layout)
-    axes = figure.subplots(len(rows), len(columns), sharex="row", sharey="row", squeeze=False)
+    axes = figure.subplots(len(rows), len(columns), sharex="col", sharey="col", squeeze=False)
     for title, panel in zip(columns.values(), axes[0], strict=True):
         panel.set_title(title)
-    for (level, name), first, last in zip(rows.items(), axes[:, 0], axes[:, -1], strict=True):
-        first.set_ylabel(y_label if isinstance(y_label, str) else y_label[level])
+    for name, last in zip(rows.values(), axes[:, -1], strict=True):
         last.annotate(name, (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center")
     figure.supxlabel(x_label, fontsize="medium")
+    figure.supylabel(y_label, fontsize="medium")
     return figure, {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(columns)}
 
 

@@ -79,8 +79,10 @@ def _drawn(runs: pd.DataFrame, results: Tables) -> tuple[list[Plot], dict[str, s
         "gradient_probe": lambda: gradients.gradient_probe(runs, results.gradient_through_time),
         "gradient_training": lambda: gradients.gradient_training(runs, results.gradient_through_time),
         "spectral_radius": lambda: spectra.spectral_radius(runs, results.spectrum),
+        "gate_spectral_radius": lambda: spectra.gate_spectral_radius(runs, results.spectrum),
         "state_jacobian": lambda: spectra.state_jacobian(runs, results.state_jacobian),
-        "clipping": lambda: gradients.clipping(runs, results.clipping),
+        "clipped_share": lambda: gradients.clipped_share(runs, results.clipping),
+        "gradient_norm": lambda: gradients.gradient_norm(runs, results.clipping),
     }
     plots, left_out = [], {}
     for name, make in makers.items():

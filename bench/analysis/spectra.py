@@ -11,74 +11,75 @@ import pandas as pd
 from bench.analysis import captions
 from bench.analysis.panels import draw_bands, grid, legend, log_updates, reference, titles
 from bench.analysis.plot import Plot, need
-from bench.analysis.settings import levels
+from bench.analysis.settings import KNOWN_CELLS, levels
 from bench.analysis.statistics import most, quartiles
 from bench.analysis.style import DASHED, looks, paper
 
 
 @paper()
-def spectral_radius(runs: pd.DataFrame, spectrum: pd.DataFrame, row: str = "task", col: str = "clip") -> Plot:
-    """Spectral radius of the recurrent weight, by updates; a cell with several matrices has its own panels."""
+def spectral_radius(
+    runs: pd.DataFrame, spectrum: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """Spectral radius of the one recurrent weight of an ungated cell, by updates."""
     need(spectrum, "spectra of the recurrent weight")
-    data = _by_matrix(spectrum.merge(runs[["run", "cell", row, col]], on="run"), row)
-    by = ["panel", col, "series"]
-    band = most(quartiles(data, [*by, "update"], "spectral_radius"), by)
+    data = spectrum.merge(runs[["run", hue, row, col]], on="run")
+    data = data[~_gated(data)]
+    need(data, "cell with a single recurrent weight")
+    caption = "Spectral radius of the recurrent weight, by clipping threshold"
+    return _radii("spectral_radius", runs, data, r"spectral radius $\rho(W_{hh})$", hue, row, col, caption)
 
-    rows, columns = {level: str(level) for level in levels(band["panel"])}, titles(band[col], col)
-    series = looks(levels(band["series"]))
-    figure, panels = grid(rows, columns, "updates", r"radius $\rho(W)$")
-    draw_bands(panels, band, "update", "panel", col, "series", series)
-    for panel in panels.values():
-        reference(panel, y=1.0)
-        log_updates(panel)
-    legend(figure, series, {"radius 1": DASHED})
-    caption = (
-        "Spectral radius of the recurrent weight, by clipping threshold; a gated cell has one matrix for each "
-        f"gate. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
-    )
-    alt = captions.alt("Spectral radius of the recurrent weight by updates", series, panels)
-    return Plot("spectral_radius", figure, band, caption, alt)
+
+@paper()
+def gate_spectral_radius(
+    runs: pd.DataFrame, spectrum: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """Spectral radius of every gate's recurrent weight, by updates: a gated cell has no single one."""
+    need(spectrum, "spectra of the recurrent weight")
+    data = spectrum.merge(runs[["run", hue, row, col]], on="run")
+    data = data[_gated(data)]
+    need(data, "gated cell")
+    block = data["block"].astype(str).str.replace(r"(\w)_(\w+)", r"$\1_{\2}$", regex=True)
+    label = data[hue].astype(str) + " " + block
+    data = data.assign(matrix=pd.Categorical(label, label.unique(), ordered=True))
+    caption = "Spectral radius of the recurrent weight of each gate, by clipping threshold"
+    return _radii("gate_spectral_radius", runs, data, r"spectral radius $\rho(W)$", "matrix", row, col, caption)
 
 
 @paper()
 def state_jacobian(
-    runs: pd.DataFrame, jacobian: pd.DataFrame, hue: str = "cell", row: str = "task", col: str = "clip"
+    runs: pd.DataFrame, jacobian: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
 ) -> Plot:
     """Spectral radius of ds_t/ds_(t-1), s the whole state, by updates: the one that compares across cells."""
     need(jacobian, "state Jacobians")
-    by = [row, col, hue]
-    data = jacobian.merge(runs[["run", *by]], on="run")
-    band = most(quartiles(data, [*by, "update"], "spectral_radius"), by)
+    data = jacobian.merge(runs[["run", hue, row, col]], on="run")
+    label = r"radius $\rho(\partial s_t / \partial s_{t-1})$"
+    caption = (
+        "Spectral radius of the Jacobian of the whole state (of an LSTM, h and c), median over held-out states, "
+        "by clipping threshold"
+    )
+    return _radii("state_jacobian", runs, data, label, hue, row, col, caption)
 
-    rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))
-    figure, panels = grid(rows, columns, "updates", r"radius $\rho(\partial s_t / \partial s_{t-1})$")
+
+def _radii(
+    name: str, runs: pd.DataFrame, data: pd.DataFrame, y_label: str, hue: str, row: str, col: str, what: str
+) -> Plot:
+    """`spectral_radius` of the data by updates, a line for each level of `hue`."""
+    by = [row, col, hue]
+    band = most(quartiles(data, [*by, "update"], "spectral_radius"), by)
+    rows, columns = titles(band[row], row), titles(band[col], col)
+    known = looks([*KNOWN_CELLS, *levels(band[hue])])  # so that a gate never has the colour of a cell
+    series = {level: known[level] for level in levels(band[hue])}
+    figure, panels = grid(rows, columns, "updates", y_label)
     draw_bands(panels, band, "update", row, col, hue, series)
     for panel in panels.values():
         reference(panel, y=1.0)
         log_updates(panel)
     legend(figure, series, {"radius 1": DASHED})
-    caption = (
-        "Spectral radius of the Jacobian of the whole state (of an LSTM, h and c), median over held-out states, "
-        f"by clipping threshold. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. "
-        f"{captions.conditions(runs)}"
-    )
-    alt = captions.alt("Spectral radius of the state Jacobian by updates", series, panels)
-    return Plot("state_jacobian", figure, band, caption, alt)
+    caption = f"{what}. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
+    return Plot(name, figure, band, caption, captions.alt(f"{what}, by updates", series, panels))
 
 
-def _by_matrix(spectrum: pd.DataFrame, row: str) -> pd.DataFrame:
-    """Spectra with a `series` for every matrix, and a `panel` that a gated cell shares with no other cell.
-
-    The matrix of a cell that has only one goes by the name of the cell.
-    """
-    gated = spectrum.groupby("cell", observed=True)["block"].transform("nunique") > 1
-    cell, level = spectrum["cell"].astype(str), spectrum[row].astype(str)
-    block = spectrum["block"].astype(str).str.replace(r"(\w)_(\w+)", r"$\1_{\2}$", regex=True)
-    data = spectrum.assign(
-        gated=gated, series=cell.mask(gated, cell + " " + block), panel=level.mask(gated, level + ", " + cell)
-    )
-    order = data[[row, "gated", "cell", "panel", "series"]].drop_duplicates()
-    order = order.sort_values([row, "gated", "cell"], kind="stable")  # blocks stay in the order they came in
-    for name in ("panel", "series"):
-        data[name] = pd.Categorical(data[name], order[name].unique(), ordered=True)
-    return data
+def _gated(spectrum: pd.DataFrame) -> pd.Series:
+    """Whether a row is of a run with a weight for every gate."""
+    blocks: pd.Series = spectrum.groupby("run", observed=True)["block"].transform("nunique")
+    return blocks > 1

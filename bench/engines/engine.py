@@ -21,7 +21,8 @@ class Gradients(NamedTuple):
     loss: mean over the batch and the scored steps, [R].
     gradient: of each replica's loss, laid out like its parameters, [R, P].
     trace: per part of the state, ||dL^(b)/dh_t|| with L^(b) the loss of one sequence, float64 [R, B, T]; empty if not
-        asked for. The norm is taken in float64: its squares would underflow in float32 long before the gradient. It is the total derivative: through the later steps and through the readout of step t itself.
+        asked for. It is the total derivative: through the later steps and through the readout of step t itself.
+        The norm is taken in float64, for its squares would underflow in float32 long before the gradient does.
     """
 
     loss: Tensor

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench.analysis.figures import WORST, learning_curves, success
-from bench.analysis.gradients import clipping, gradient_probe, gradient_training
+from bench.analysis.gradients import clipped_share, gradient_norm, gradient_probe, gradient_training
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.settings import distinguished
-from bench.analysis.spectra import spectral_radius, state_jacobian
+from bench.analysis.spectra import gate_spectral_radius, spectral_radius, state_jacobian
 from bench.analysis.statistics import wilson
 from bench.analysis.style import ONE_COLUMN, TWO_COLUMNS, looks, paper
 from bench.results import Tables, load
@@ -28,8 +28,10 @@ TABLES = {
     gradient_probe: "gradient_through_time",
     gradient_training: "gradient_through_time",
     spectral_radius: "spectrum",
+    gate_spectral_radius: "spectrum",
     state_jacobian: "state_jacobian",
-    clipping: "clipping",
+    clipped_share: "clipping",
+    gradient_norm: "clipping",
 }
 
 
@@ -80,7 +82,9 @@ def test_caption_says_what_it_must(plot):
 
 
 def test_alt_text_names_the_lines(plot):
-    assert all(cell in plot.alt for cell in ("tanh", "irnn", "lstm"))
+    ungated, gated = ("tanh", "irnn"), ("lstm",)
+    only = {"spectral_radius": ungated, "gate_spectral_radius": gated}
+    assert all(cell in plot.alt for cell in only.get(plot.name, ungated + gated))
 
 
 def test_files_are_all_there_and_equal_when_drawn_again(plot, file, runs, tables, tmp_path):
@@ -101,9 +105,14 @@ def test_a_plot_can_be_saved_twice(runs, tmp_path):
         assert first == second
 
 
-def test_page_is_as_wide_as_a_column_or_two(plot, file):
+def test_page_is_as_wide_as_a_column(file):
     (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", file("pdf").read_bytes())
-    assert float(box[0]) / 72 == (ONE_COLUMN if plot.name == "success" else TWO_COLUMNS)
+    assert float(box[0]) / 72 == ONE_COLUMN
+
+
+def test_more_than_two_columns_of_panels_take_the_whole_page(runs, tables):
+    plot = learning_curves(runs, tables.evaluations, row="task", col="clip")
+    assert plot.figure.get_figwidth() == TWO_COLUMNS
 
 
 def test_picture_has_300_dots_an_inch(plot, file):
@@ -139,9 +148,8 @@ def test_nothing_lies_outside_the_page(plot):
 
 
 def test_every_axis_says_what_it_shows(plot):
-    first_column = [panel for panel in plot.figure.axes if panel.get_subplotspec().is_first_col()]
-    assert all(panel.get_ylabel() for panel in first_column)
     assert plot.figure.get_supxlabel()
+    assert plot.figure.get_supylabel()
 
 
 def test_csv_holds_the_numbers(plot, file):
@@ -176,7 +184,7 @@ def test_cells_have_one_colour_in_all_figures(plots):
     assert len({(h.get_label(), to_hex(h.get_color())) for h in handles if h.get_label() in known}) == 2
 
 
-@pytest.mark.parametrize("figure", [success, spectral_radius, gradient_probe])
+@pytest.mark.parametrize("figure", [success, gate_spectral_radius, gradient_probe])
 def test_a_new_cell_is_drawn_like_any_other(figure, tables):
     renamed = tables.runs.assign(cell=tables.runs["cell"].replace("lstm", "mine"))
     plot = draw(figure, distinguished(renamed), tables)
@@ -199,7 +207,7 @@ def test_learning_curves_are_drawn_as_the_csv_says(plots):
     for (task, clip), part in plot.data.groupby(["task", "clip"], observed=True):
         title = "no clipping" if clip == "none" else f"clipped at {clip}"
         expected = [line["median"].clip(upper=WORST) for _, line in part.groupby("cell", observed=True)]
-        np.testing.assert_allclose(drawn[task, title], expected)
+        np.testing.assert_allclose(drawn[title, task], expected)
 
 
 def test_band_is_the_quartiles_of_loss_over_baseline(plots, runs, tables):
@@ -219,7 +227,7 @@ def test_diverged_runs_count_as_infinite_and_lie_on_the_upper_edge(plots):
     assert (lost["n"] == 3).all()
     assert np.isinf(lost["median"]).all()  # 2 of 3 diverge
     for task in ("adding", "copying"):
-        assert lines(plot.figure)[task, "no clipping"][1][-1] == WORST
+        assert lines(plot.figure)["no clipping", task][1][-1] == WORST
 
 
 # Success
@@ -257,7 +265,7 @@ def test_a_vanished_gradient_is_minus_infinity_and_not_drawn(plots):
     plot = plots[gradient_probe]
     gone = plot.data[(plot.data["task"] == "adding") & (plot.data["cell"] == "tanh") & (plot.data["lag"] > 35)]
     assert (gone["median"] == -np.inf).all()
-    tanh = lines(plot.figure)["adding", "at the start"][0]
+    tanh = lines(plot.figure)["start", "adding"][0]
     assert np.isfinite(tanh).sum() == 36
 
 
@@ -270,22 +278,33 @@ def test_scored_steps_are_shaded(plots):
 # Spectra
 
 
-def test_the_matrices_of_a_gated_cell_have_panels_of_their_own(plots):
-    plot = plots[spectral_radius]
-    panels = plot.data.groupby("panel", observed=True)["series"].unique()
-    assert set(panels["adding"]) == {"tanh", "irnn"}
-    assert set(panels["adding, lstm"]) == {rf"lstm $W_{{{gate}}}$" for gate in ("hi", "hf", "hg", "ho")}
-    assert list(panels.index) == ["adding", "adding, lstm", "copying", "copying, lstm"]
+def test_the_matrices_of_a_gated_cell_have_a_figure_of_their_own(plots):
+    assert set(plots[spectral_radius].data["cell"]) == {"tanh", "irnn"}
+    gates = plots[gate_spectral_radius].data["matrix"]
+    assert list(gates.cat.categories) == [rf"lstm $W_{{{gate}}}$" for gate in ("hi", "hf", "hg", "ho")]
+
+
+def test_no_gate_has_the_colour_of_a_cell(plots):
+    cells, gates = (
+        {to_hex(handle.get_color()) for handle in plots[figure].figure.legends[0].legend_handles[:-1]}
+        for figure in (learning_curves, gate_spectral_radius)
+    )
+    assert not cells & gates
+
+
+def test_without_a_gated_cell_there_is_no_figure_of_gates(runs, tables):
+    with pytest.raises(NothingToDraw, match="gated cell"):
+        gate_spectral_radius(runs[runs["cell"] != "lstm"], tables.spectrum)
 
 
 def test_a_median_of_few_survivors_is_not_drawn(plots):
     plot = plots[spectral_radius]
-    irnn = plot.data[(plot.data["series"] == "irnn") & (plot.data["clip"] == "none")]
+    irnn = plot.data[(plot.data["cell"] == "irnn") & (plot.data["clip"] == "none")]
     assert (irnn["n"] >= 2).all()
     assert irnn["update"].max() < 3000
 
 
-@pytest.mark.parametrize("figure", [spectral_radius, state_jacobian])
+@pytest.mark.parametrize("figure", [spectral_radius, gate_spectral_radius, state_jacobian])
 def test_radius_1_is_drawn(figure, plots):
     for panel in plots[figure].figure.axes:
         assert any(list(line.get_ydata()) == [1, 1] for line in panel.lines)
@@ -295,14 +314,13 @@ def test_radius_1_is_drawn(figure, plots):
 
 
 def test_the_threshold_is_drawn_where_there_is_one(plots):
-    plot = plots[clipping]
-    norms = [panel for panel in plot.figure.axes if panel.get_yscale() == "log"]
-    drawn = [[line.get_ydata()[0] for line in panel.lines if len(line.get_ydata()) == 2] for panel in norms]
-    assert drawn == [[1], [10], []] * 2
+    panels = plots[gradient_norm].figure.axes
+    drawn = [[line.get_ydata()[0] for line in panel.lines if len(line.get_ydata()) == 2] for panel in panels]
+    assert drawn == [[1], [1], [10], [10], [], []]  # row by row: clipped at 1, at 10, not at all
 
 
 def test_share_of_clipped_updates_is_counted(one_run):
-    plot = clipping(distinguished(one_run.runs), one_run.clipping)
+    plot = clipped_share(distinguished(one_run.runs), one_run.clipping)
     table = one_run.clipping
     share = plot.data[plot.data["quantity"] == "clip_fraction"].set_index("update")["median"]
     assert len(share) == 50

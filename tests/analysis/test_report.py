@@ -15,7 +15,7 @@ from bench.report import main
 
 FIGURES = {
     *("learning_curves", "success", "gradient_probe", "gradient_training"),
-    *("spectral_radius", "state_jacobian", "clipping"),
+    *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipped_share", "gradient_norm"),
 }
 
 
