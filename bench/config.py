@@ -183,16 +183,11 @@ def example(choice: str, **fields: Any) -> Any:
     choice: a group and a name in `conf/`. fields: settings that are to differ from the yaml.
     """
     group, _, name = choice.rpartition("/")
-    override = f"{group}=[{name}]" if group == "measurement" else f"{group}={name}"
-    node = composed(override)
-    for key in group.split("/"):
-        node = node[key]
-    if group == "measurement":
-        (node,) = node.values()
-    kind: Any = typing.get_type_hints(Replica)
-    kind = {**kind, "engine": Engine}[group.split("/")[0]]
-    if group.startswith("initializer/"):
-        kind = typing.get_type_hints(kind)[group.split("/")[1]]
-    if group == "measurement":
-        kind = typing.get_args(kind)[1]
+    section, _, role = group.partition("/")
+    kind: Any = {**typing.get_type_hints(Replica), "engine": Engine}[section]
+    node = composed(f"{group}=[{name}]" if section == "measurement" else f"{group}={name}")[section]
+    if section == "measurement":
+        (node,), (_, kind) = node.values(), typing.get_args(kind)
+    if role:
+        node, kind = node[role], typing.get_type_hints(kind)[role]
     return build(kind, {**node, **fields}, group)

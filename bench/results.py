@@ -69,16 +69,17 @@ class RunDirectory:
     @property
     def is_finished(self) -> bool:
         """Whether the answer is there, and whole."""
+        marker = self.path / "finished"
+        if not marker.exists():
+            return False
         try:
-            sizes = json.loads((self.path / "finished").read_bytes())
-            whole: bool | None = all((self.path / name).stat().st_size == size for name, size in sizes.items())
-        except FileNotFoundError:
-            whole = False if (self.path / "finished").exists() else None
-        except ValueError:
+            sizes = json.loads(marker.read_bytes())
+            whole = all((self.path / name).stat().st_size == size for name, size in sizes.items())
+        except (FileNotFoundError, ValueError):
             whole = False
-        if whole is False:
+        if not whole:
             log.warning("%s is torn: it is ignored and done again", self.path)
-        return bool(whole)
+        return whole
 
     @property
     def is_there(self) -> bool:
@@ -92,6 +93,10 @@ class RunDirectory:
     @property
     def config(self) -> dict[str, Any]:
         return dict(yaml.load((self.path / "config.yaml").read_bytes(), _Loader))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return dict(json.loads((self.path / "environment.json").read_bytes()))
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -121,6 +126,7 @@ class Tables:
 
     runs: one row per run: its outcome, its configuration (`task.length`, `clipping.threshold`, ...) and, per group,
         the name of the yaml chosen (`task`, `cell`, ...).
+    environments: one row per run: with what it was made.
     evaluations, spectrum, eigenvalues, state_jacobian, gradient_through_time, clipping: read when first asked for.
     """
 
@@ -130,6 +136,10 @@ class Tables:
     @functools.cached_property
     def runs(self) -> pd.DataFrame:
         return pd.DataFrame([_run_row(directory) for directory in self._directories])
+
+    @functools.cached_property
+    def environments(self) -> pd.DataFrame:
+        return pd.DataFrame([{"run": one.run_id, **one.environment} for one in self._directories])
 
     @functools.cached_property
     def evaluations(self) -> pd.DataFrame:

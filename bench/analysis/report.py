@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def write(results: Tables, folder: Path) -> Report:
         _forget(folder / "figures", name)
     if len(made) == 1:
         _forget(folder / "tables", "clipping")
-    return Report(_write_page(runs, plots, left_out, made, folder), made[0])
+    return Report(_write_page(runs, results.environments, plots, left_out, made, folder), made[0])
 
 
 def _forget(folder: Path, name: str) -> None:
@@ -94,7 +93,12 @@ def _drawn(runs: pd.DataFrame, results: Tables) -> tuple[list[Plot], dict[str, s
 
 
 def _write_page(
-    runs: pd.DataFrame, plots: list[Plot], left_out: dict[str, str], made: list[tables.Table], folder: Path
+    runs: pd.DataFrame,
+    environments: pd.DataFrame,
+    plots: list[Plot],
+    left_out: dict[str, str],
+    made: list[tables.Table],
+    folder: Path,
 ) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -112,7 +116,7 @@ def _write_page(
         extensions=EXTENSIONS,
         left_out=left_out,
         settings=_settings(runs),
-        environments=_environments(runs),
+        environments=_environments(environments),
         runs=_list_of_runs(runs, folder),
     )
     page = folder / "report.html"
@@ -148,9 +152,9 @@ def _settings(runs: pd.DataFrame) -> dict[str, str]:
     return {key: described(runs, key) for key in sorted(shown, key=lambda key: ("." in key, key))}
 
 
-def _environments(runs: pd.DataFrame) -> dict[str, str]:
+def _environments(environments: pd.DataFrame) -> dict[str, str]:
     """What the runs were made with; where they differ, how many runs have what."""
-    found = pd.DataFrame([json.loads(path.read_bytes()) for path in _paths(runs, "environment.json")]).astype(str)
+    found = environments.drop(columns="run").astype(str)
     counted = {name: column.value_counts() for name, column in found.items()}
     return {
         str(name): "; ".join(
