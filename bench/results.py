@@ -40,8 +40,10 @@ class RunDirectory:
         self.path = Path(results) / run_id
 
     def begin(self, config: Mapping[str, Any], overrides: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        """Say what is going to be done, before the first update."""
+        """Say what is going to be done, before the first update; what an earlier attempt left is no longer true."""
         self.path.mkdir(parents=True, exist_ok=True)
+        for name in ("finished", "outcome.json"):
+            (self.path / name).unlink(missing_ok=True)
         self._write("config.yaml", _yaml(config))
         self._write("overrides.yaml", _yaml(overrides))
         self._write("environment.json", _json(environment))

@@ -23,7 +23,6 @@ from bench.streams import Stream
 from tasks.task import Batch
 
 EVALUATION_BATCH = 64  # held-out sequences at a time; each such chunk has its own stream, so this is part of the data
-MEASURED = 64  # held-out sequences that measurements may look at
 NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that it has about this many numbers
 CLIPPING_BLOCKS = 10_000
 
@@ -93,6 +92,7 @@ class Training:
         self.norms = np.zeros((self.updates, len(replicas)))
         self.shrinks = np.full((self.updates, len(replicas)), np.nan)  # NaN where no step was made
         self.nonfinite = np.zeros((self.updates, len(replicas)), dtype=bool)
+        self._probes: dict[int, Batch] = {}
         self.heldout = self._sequences("heldout", first.evaluation.sequences)
 
     def run(self, report: Report = lambda progress: None) -> list[Record]:
@@ -132,6 +132,14 @@ class Training:
         sizes = [min(EVALUATION_BATCH, count - start) for start in starts]
         batches = [self.task.sample(stream, size) for stream, size in zip(streams, sizes, strict=True)]
         return [Batch(*(part[0] for part in batch)) for batch in batches]
+
+    def _probed(self, count: int) -> Batch:
+        """`count` sequences for measurements, the same at every update."""
+        if count not in self._probes:
+            stream = Stream(self.seeds, "probe", dtype=self.flat.dtype, device=self.device)
+            inputs, targets = self.task.sample(stream, count)
+            self._probes[count] = Batch(inputs.double(), targets)
+        return self._probes[count]
 
     def _step(self, update: int, gradients: Gradients) -> None:
         """One update of all active replicas, in the order non-finite policy, clip, weight decay, optimizer, weights."""
@@ -173,12 +181,11 @@ class Training:
         self.shrinks[update] = shrink.where(stepping, torch.full_like(norm, torch.nan)).cpu().numpy()
 
     def _measure(self, update: int, names: list[str], trace: dict[str, Tensor]) -> None:
-        first = self.heldout[0]
         snapshot = Snapshot(
             network=self.network,
             task=self.task,
             weights=self.network.views(self.flat.double()),
-            heldout=Batch(first.inputs[:, :MEASURED].double(), first.targets[:, :MEASURED]),
+            heldout=self._probed,
             trace=trace,
         )
         for name in names:

@@ -83,7 +83,7 @@ class Probe(Measurement):
     The adjoint is rescaled to length 1 after every step and its logarithm carried along: .25^540 is below even
     float64's range. Profiles are those of lag t* - t; gamma(lag) = exp(log_norm(lag) - log_norm(0)).
 
-    sequences: of the held-out set. Raises ValueError if < 1.
+    sequences: how many. Raises ValueError if < 1.
     """
 
     table = "gradient_through_time"
@@ -97,8 +97,8 @@ class Probe(Measurement):
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         task, origin = snapshot.task, snapshot.task.probe_step
-        inputs = snapshot.heldout.inputs[:, : self.sequences, : origin + 1]
-        targets = snapshot.heldout.targets[:, : self.sequences, task.scored.index(origin), None]
+        batch = snapshot.heldout(self.sequences)
+        inputs, targets = batch.inputs[:, :, : origin + 1], batch.targets[:, :, task.scored.index(origin), None]
         states = snapshot.states(inputs)
         adjoint = self._loss_gradient(snapshot, states[-1], targets)
         scale = torch.zeros_like(adjoint[0][..., 0])  # ln of what the adjoint has been divided by, [R, B]

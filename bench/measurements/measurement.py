@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -24,14 +24,14 @@ class Snapshot:
     """A pack at one moment, as measurements see it: they may look and not touch.
 
     weights: in float64, by symbol, each [R, ...].
-    heldout: the first held-out sequences of every replica, inputs in float64 [R, B, T, I].
+    heldout: so many sequences of every replica that are never trained on, inputs in float64 [R, B, T, I].
     trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T].
     """
 
     network: Network
     task: Task
     weights: Weights
-    heldout: Batch
+    heldout: Callable[[int], Batch]
     trace: Mapping[str, Tensor]
 
     @property

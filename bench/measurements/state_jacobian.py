@@ -49,7 +49,7 @@ class StateJacobian(Measurement):
             raise ValueError(f"sequences={self.sequences}, steps={self.steps}: each is at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
-        inputs = snapshot.heldout.inputs[:, : self.sequences]
+        inputs = snapshot.heldout(self.sequences).inputs
         states = snapshot.states(inputs)
         length = inputs.shape[2]
         chosen = np.unique(np.linspace(0, length - 1, min(self.steps, length)).round().astype(int))

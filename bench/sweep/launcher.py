@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -28,6 +29,9 @@ class PackLauncher(Launcher):
     """
 
     def __init__(self, workers: int | None, width: int, memory: float) -> None:
+        for name, value, least in (("workers", workers or 0, 0), ("width", width, 1), ("memory", memory, 0.01)):
+            if not value >= least:
+                raise ValueError(f"hydra.launcher.{name}={value}: at least {least}")
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         self.width = width
         self.memory = memory * 2**30
@@ -53,6 +57,8 @@ class PackLauncher(Launcher):
         unique = {one.replica.run_id: index for index, one in reversed(list(enumerate(jobs)))}
         directories = {run_id: RunDirectory(jobs[k].results, run_id) for run_id, k in unique.items()}
         todo = sorted(k for run_id, k in unique.items() if not directories[run_id].is_finished)
+        if todo:
+            make_folder(jobs[0].results)
         log.info("runs: %d, finished before: %d", len(unique), len(unique) - len(todo))
         if todo:
             self._train([jobs[k] for k in todo], [configs[k] for k in todo], [overrides[k] for k in todo])
@@ -82,6 +88,19 @@ class PackLauncher(Launcher):
                 run_here(orders, progress)
             else:
                 run_in_workers(orders, self.workers, progress)
+
+
+def make_folder(results: str) -> None:
+    """Make the results folder. Raises ConfigError if that is not allowed or something else is there."""
+    from bench.config import ConfigError
+
+    try:
+        Path(results).mkdir(parents=True, exist_ok=True)
+        writable = os.access(results, os.W_OK)
+    except OSError as error:
+        raise ConfigError(f"results={results}: {error.strerror}; choose a folder that can be made") from None
+    if not writable:
+        raise ConfigError(f"results={results}: no permission to write there; choose another folder")
 
 
 def _delivered(outcome: dict[str, Any], config: DictConfig, overrides: list[str], index: int) -> JobReturn:

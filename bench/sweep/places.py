@@ -72,14 +72,16 @@ class Worker:
                 progress.advance(self.index, at.update, at.solved)
         if not ended:
             return False
-        if self.process.exitcode and self.process.exitcode < 0:
-            self._mourn(-self.process.exitcode)
+        if self.process.exitcode:
+            self._mourn(self.process.exitcode)
         progress.finish(self.index)
         return True
 
-    def _mourn(self, signal: int) -> None:
-        message = f"the worker was killed by signal {signal} (out of memory?)"
+    def _mourn(self, exit_code: int) -> None:
+        """Every run of the pack gets an outcome, unless the worker could still write one."""
+        killed = f"the worker was killed by signal {-exit_code} (out of memory?)"
+        message = killed if exit_code < 0 else f"the worker ended with exit code {exit_code}"
         for job in self.order.jobs:
             directory = RunDirectory(job.results, job.replica.run_id)
-            if not directory.is_finished:
+            if not directory.is_there:
                 fail(directory, message, time.perf_counter() - self.began, [message])

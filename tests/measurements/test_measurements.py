@@ -12,6 +12,7 @@ from bench.measurements.measurement import Snapshot
 from bench.measurements.state_jacobian import jacobians
 from bench.network import Network
 from bench.streams import Stream
+from tasks.task import Batch
 from tests.conftest import choices
 
 SEEDS = [0, 1]
@@ -23,7 +24,7 @@ def snapshot_of(cell_name, task, hidden=6, scale=1.5, sequences=4):
     flat = scale * network.initial([initializer] * len(SEEDS), SEEDS)
     heldout = task.sample(Stream(SEEDS, "heldout", dtype=torch.float64), sequences)
     trace = Eager().program(network, task).gradients(flat, heldout, trace=True).trace
-    return Snapshot(network, task, network.views(flat), heldout, trace)
+    return Snapshot(network, task, network.views(flat), lambda count: Batch(*(p[:, :count] for p in heldout)), trace)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_eigenvalues_are_those_of_numpy(adding):
 def test_jacobian_of_the_whole_state_agrees_with_autograd(cell_name, adding):
     """For an LSTM over h and c side by side: without the cell path this fails."""
     snapshot = snapshot_of(cell_name, adding)
-    x, state = snapshot.heldout.inputs[:, :, 4], snapshot.states(snapshot.heldout.inputs)[4]
+    x, state = snapshot.heldout(4).inputs[:, :, 4], snapshot.states(snapshot.heldout(4).inputs)[4]
     ours = jacobians(snapshot.cell, snapshot.weights, x, state)
     weights = {name: weight[1] for name, weight in snapshot.weights.items()}
     parts = len(state)
@@ -122,13 +123,13 @@ def unrolled_norms(snapshot):
     """||dL/ds_t|| of the loss at the probe step, by autograd on the unrolled net: state name -> [R, B, T]."""
     task, cell = snapshot.task, snapshot.cell
     state, states = snapshot.network.zero_state(snapshot.weights, 4), []
-    for x in snapshot.heldout.inputs[:, :, : task.probe_step + 1].unbind(2):
+    for x in snapshot.heldout(4).inputs[:, :, : task.probe_step + 1].unbind(2):
         state = cell.step({n: w.clone().requires_grad_() for n, w in snapshot.weights.items()}, x, state)
         for part in state:
             part.retain_grad()
         states.append(state)
     outputs = snapshot.network.readout(snapshot.weights, state[0])[..., None, :]
-    targets = snapshot.heldout.targets[..., task.scored.index(task.probe_step), None]
+    targets = snapshot.heldout(4).targets[..., task.scored.index(task.probe_step), None]
     task.losses(outputs, targets).sum().backward()
     return {
         name: torch.stack([part.grad.norm(dim=-1) for part in parts], dim=-1)

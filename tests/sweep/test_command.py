@@ -84,6 +84,9 @@ def test_a_growing_sweep_trains_only_what_is_new_and_gives_the_same_bits(tmp_pat
         ("precision=half", "precision=half: use one of float32, float64"),
         ("task=adding,,", "mismatched input"),
         ("seed", "seed"),
+        ("hydra.launcher.width=0", "hydra.launcher.width=0: at least 1"),
+        ("results=/proc/nowhere", "results=/proc/nowhere: "),
+        ("results=/dev/null", "results=/dev/null: "),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path, capsys, mistake, said):
