@@ -44,9 +44,9 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in ("finished", "outcome.json"):
             (self.path / name).unlink(missing_ok=True)
-        self._write("config.yaml", _yaml(config))
         self._write("overrides.yaml", _yaml(overrides))
         self._write("environment.json", _json(environment))
+        self._write("config.yaml", _yaml(config))  # last: `load` takes it for a sign that the others are there
 
     def finish(
         self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]

@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerProcess
 
 from bench.results import RunDirectory
 from bench.sweep.progress import SweepProgress
-from bench.sweep.worker import Order, fail, train, work
+from bench.sweep.worker import Order, describe_environment, fail, train, work
 
 
 def run_here(orders: Sequence[Order], progress: SweepProgress) -> None:
@@ -81,7 +81,8 @@ class Worker:
         """Every run of the pack gets an outcome, unless the worker could still write one."""
         killed = f"the worker was killed by signal {-exit_code} (out of memory?)"
         message = killed if exit_code < 0 else f"the worker ended with exit code {exit_code}"
-        for job in self.order.jobs:
+        for job, config, overrides in zip(self.order.jobs, self.order.configs, self.order.overrides, strict=True):
             directory = RunDirectory(job.results, job.replica.run_id)
             if not directory.is_there:
+                directory.begin(config, overrides, describe_environment(job))
                 fail(directory, message, time.perf_counter() - self.began, [message])
