@@ -65,7 +65,7 @@ class ValueClipping(Clipping):
 
     threshold: > 0, in units of the gradient; inf is no clipping.
     Raises ValueError if threshold <= 0.
-    Source: Mikolov 2012, "Statistical language models based on neural networks", section 3.2.2.
+    Source: Mikolov 2012, "Statistical language models based on neural networks" (thesis).
     """
 
     threshold: PerReplica

@@ -82,7 +82,7 @@ class ForgetGateBias(Initializer):
     """b_f = `forget`, every other bias 0; a cell without a forget gate (named `f`) starts at 0 altogether.
 
     forget: any number; 1 lets half-open gates (sigmoid(1) = .73) pass the cell state on.
-    Source: Gers, Schmidhuber & Cummins 2000; Jozefowicz, Zaremba & Sutskever 2015, section 2.2 (value 1).
+    Source: Gers, Schmidhuber & Cummins 2000; Jozefowicz, Zaremba & Sutskever 2015 (value 1).
     """
 
     forget: float
@@ -96,7 +96,7 @@ class Identity(Initializer):
     """W = gain * I, on every gate block of a gated cell.
 
     gain: any number.
-    Source: Le, Jaitly & Hinton 2015, section 3 (arXiv:1504.00941); they take gain .01 where little memory is needed.
+    Source: Le, Jaitly & Hinton 2015 (arXiv:1504.00941); they take gain .01 where little memory is needed.
     """
 
     gain: float

@@ -36,9 +36,19 @@ class Task(ABC):
 
     Letters: B sequences, T time steps (`steps`), I `inputs`, O `outputs`, A scored steps. Steps count from 0.
     The lag of a cue is the step of its answer minus its own step, over the earliest cue that matters.
+
+    variant: one of `variants`. Raises ValueError if it is not.
     """
 
     version: ClassVar[int] = 1  # raised whenever the numbers that the task produces change
+    variants: ClassVar[tuple[str, ...]]  # the forms in which the literature knows it, the default first
+
+    variant: str
+
+    def __post_init__(self) -> None:
+        if self.variant not in self.variants:
+            name = type(self).__name__.lower()
+            raise ValueError(f"variant={self.variant}: {name} has the variants {', '.join(self.variants)}")
 
     @property
     @abstractmethod

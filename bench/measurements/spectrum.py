@@ -18,7 +18,8 @@ class Spectrum(Measurement):
     spectral radius rho(W) = max |lambda_i|; spectral norm ||W||_2 = sigma_max; condition = sigma_max / sigma_min;
     Henrici's departure from normality sqrt(max(0, ||W||_F^2 - sum |lambda_i|^2)) / ||W||_F, 0 for W = 0.
     A gated cell has one row per gate block, for it has no single W.
-    Source: Trefethen & Embree 2005, "Spectra and pseudospectra", section 48 (departure from normality).
+    Source: Henrici 1962, "Bounds for iterates, inverses, spectral variation and fields of values of non-normal
+    matrices" (departure from normality).
     """
 
     table = "spectrum"

@@ -94,6 +94,12 @@ def test_packs_hold_every_job_once_and_one_shape_each():
     assert [pack.cost for pack in planned] == sorted((pack.cost for pack in planned), reverse=True)
 
 
+def test_the_pack_that_takes_longest_comes_first():
+    short, long = (config.job(config.composed(f"updates={updates}")) for updates in (10, 1000))
+    first, _ = packs([short, long], width=4, memory=BIG, places=1)
+    assert first.jobs == (1,)
+
+
 def test_no_place_stands_idle():
     assert len(packs(jobs(tanh=8), width=32, memory=BIG, places=2)) == 2
     assert len(packs(jobs(tanh=1), width=32, memory=BIG, places=8)) == 1

@@ -4,16 +4,20 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from bench import config
 from bench.streams import Stream
 from tasks.adding import TOLERANCE
 from tests.conftest import choices
 
+EVERY_VARIANT = [(name, v) for name in choices("task") for v in config.example(f"task/{name}").variants]
 
-@pytest.fixture(params=choices("task"))
+
+@pytest.fixture(params=EVERY_VARIANT, ids="-".join)
 def task(request):
-    return config.example(f"task/{request.param}", length=12)
+    name, variant = request.param
+    return config.example(f"task/{name}", variant=variant, length=12)
 
 
 def test_shapes_are_as_declared(task):
@@ -67,13 +71,24 @@ def test_adding_halves_marks_one_value_in_each_half_and_asks_for_their_sum():
     assert task.scored == range(8, 9)
 
 
-def test_adding_lags_are_those_of_the_first_marker():
-    task = config.example("task/adding", length=10)
+@pytest.mark.parametrize(("variant", "least", "mean"), [("halves", 5, 3 * 10 / 4 - 1 / 2), ("anywhere", 1, 9 - 8 / 3)])
+def test_adding_lags_are_those_of_the_first_marker(variant, least, mean):
+    task = config.example("task/adding", variant=variant, length=10)
     markers = task.sample(Stream(0, "train"), 20000).inputs[..., 1]
     lags = 9 - markers.argmax(-1).double()
-    assert lags.min() == task.min_lag == 5
-    assert task.mean_lag == 3 * 10 / 4 - 1 / 2
-    assert abs(lags.mean() - task.mean_lag) < 4 * lags.std() / math.sqrt(20000)
+    assert lags.min() == task.min_lag == least
+    assert task.mean_lag == pytest.approx(mean)
+    assert abs(lags.mean() - mean) < 4 * lags.std() / math.sqrt(20000)
+
+
+def test_adding_anywhere_marks_two_different_steps_all_pairs_alike():
+    task = config.example("task/adding", variant="anywhere", length=5)
+    inputs, targets = task.sample(Stream(0, "train"), 20000)
+    values, markers = inputs.unbind(-1)
+    assert torch.equal(markers.sum(-1), torch.full((20000,), 2.0))
+    assert torch.allclose((values * markers).sum(-1, keepdim=True), targets)
+    counts = (markers.mT @ markers)[torch.triu(torch.ones(5, 5), diagonal=1) > 0]
+    assert stats.chisquare(counts.numpy()).pvalue > 0.01
 
 
 def test_adding_answer_is_right_within_the_tolerance():
@@ -96,6 +111,38 @@ def test_copying_shows_symbols_blanks_marker_and_asks_for_the_symbols():
     assert torch.equal(targets[:, 7:], shown[:, :3])
     assert task.probe_step == 7
     assert task.min_lag == task.mean_lag == 7
+
+
+@pytest.mark.parametrize(
+    ("variant", "marked", "outputs", "scored"),
+    [("exprnn", [7], 9, range(10)), ("tcn", [6, 7, 8, 9], 10, range(10)), ("recall", [7, 8, 9], 10, range(7, 10))],
+)
+def test_other_variants_of_copying_differ_in_marker_classes_and_scored_steps(variant, marked, outputs, scored):
+    task = config.example("task/copying", variant=variant, length=4, symbols=3, kinds=8)
+    inputs, targets = task.sample(Stream(0, "train"), 500)
+    if variant == "tcn":
+        assert task.inputs == 1
+        code = inputs[..., 0].long()
+        shown = torch.where(code == 0, 8, code - (code < 9).long())  # back to symbols 0-7, blank 8, marker 9
+        assert set(code.unique().tolist()) == set(range(10))
+    else:
+        shown = inputs.argmax(-1)
+    assert (shown[0] == 9).nonzero().flatten().tolist() == marked
+    assert (shown[:, :3] < 8).all()
+    assert (shown[:, 3 : marked[0]] == 8).all()
+    assert (task.outputs, task.scored, task.probe_step, task.min_lag) == (outputs, scored, 7, 7)
+    assert torch.equal(targets[:, -3:], shown[:, :3])
+    assert (targets[:, :-3] == 8).all()
+
+
+def test_recall_alone_is_scored_at_its_answers_and_its_baseline_is_that_of_a_symbol():
+    task = config.example("task/copying", variant="recall", length=4, symbols=3, kinds=8)
+    assert task.baseline_loss == pytest.approx(math.log(8))
+
+
+def test_an_unknown_variant_is_refused_with_those_there_are():
+    with pytest.raises(config.ConfigError, match="variant=pascanu: copying has the variants arjovsky, exprnn, tcn"):
+        config.example("task/copying", variant="pascanu")
 
 
 @pytest.mark.parametrize(("length", "published"), [(100, 0.17329), (200, 0.09452), (500, 0.03999), (1000, 0.02039)])
