@@ -53,7 +53,8 @@ def _application(config: DictConfig) -> None:
 def _hydra_reads(argv: list[str]) -> Iterator[None]:
     """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so."""
     arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *argv], "1"
+    flags_first = sorted(argv, key=lambda argument: argument not in ("-m", "--multirun"))  # -m may stand anywhere
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *flags_first], "1"
     try:
         yield
     finally:

@@ -139,6 +139,11 @@ def test_workers_give_the_same_bits_as_this_process(tmp_path):
     assert here.evaluations["loss"].tolist() == workers.evaluations["loss"].tolist()
 
 
+def test_the_multirun_flag_may_stand_anywhere(tmp_path):
+    assert main([*SMALL, HERE, f"results={tmp_path}", "seed=0,1", "-m", "cell=tanh"]) == 0
+    assert len(load(tmp_path).runs) == 2
+
+
 def test_cfg_job_prints_the_whole_record(capsys):
     assert main(["--cfg", "job", "cell=lstm", "clipping.threshold=7"]) == 0
     printed = capsys.readouterr().out
