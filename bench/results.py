@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 import yaml
 
-TABLES = ("evaluations", "spectrum", "eigenvalues", "state_jacobian", "gradient_through_time", "clipping")
 log = logging.getLogger(__name__)
 
 

@@ -50,11 +50,10 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a pack stands: updates done, and how many of its replicas have solved their task or diverged."""
+    """Where a pack stands: updates done, and how many of its replicas have solved their task."""
 
     update: int
     solved: int
-    diverged: int
 
 
 Report = Callable[[Progress], None]
@@ -222,7 +221,7 @@ class Training:
     def _progress(self, update: int) -> Progress:
         rule = self.replicas[0].evaluation.rules["solved"]
         solved = sum(rule.first_met(t["update"], t["skill"]) is not None for t in map(_evaluations, self.records))
-        return Progress(update, solved, int((~self.active).sum()))
+        return Progress(update, solved)
 
     def _finish(self, seconds: float) -> None:
         """Judge once more on a fresh set, and name the outcomes."""

@@ -21,10 +21,7 @@ def spectral_radius(
     runs: pd.DataFrame, spectrum: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
 ) -> Plot:
     """Spectral radius of the one recurrent weight of an ungated cell, by updates."""
-    need(spectrum, "spectra of the recurrent weight")
-    data = spectrum.merge(runs[["run", hue, row, col]], on="run")
-    data = data[~_gated(data)]
-    need(data, "cell with a single recurrent weight")
+    data = _matrices(runs, spectrum, [hue, row, col], gated=False)
     caption = "Spectral radius of the recurrent weight, by clipping threshold"
     return _radii("spectral_radius", runs, data, r"spectral radius $\rho(W_{hh})$", hue, row, col, caption)
 
@@ -34,10 +31,7 @@ def gate_spectral_radius(
     runs: pd.DataFrame, spectrum: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
 ) -> Plot:
     """Spectral radius of every gate's recurrent weight, by updates: a gated cell has no single one."""
-    need(spectrum, "spectra of the recurrent weight")
-    data = spectrum.merge(runs[["run", hue, row, col]], on="run")
-    data = data[_gated(data)]
-    need(data, "gated cell")
+    data = _matrices(runs, spectrum, [hue, row, col], gated=True)
     block = data["block"].astype(str).str.replace(r"(\w)_(\w+)", r"$\1_{\2}$", regex=True)
     label = data[hue].astype(str) + " " + block
     data = data.assign(matrix=pd.Categorical(label, label.unique(), ordered=True))
@@ -79,7 +73,11 @@ def _radii(
     return Plot(name, figure, band, caption, captions.alt(f"{what}, by updates", series, panels))
 
 
-def _gated(spectrum: pd.DataFrame) -> pd.Series:
-    """Whether a row is of a run with a weight for every gate."""
-    blocks: pd.Series = spectrum.groupby("run", observed=True)["block"].transform("nunique")
-    return blocks > 1
+def _matrices(runs: pd.DataFrame, spectrum: pd.DataFrame, columns: list[str], *, gated: bool) -> pd.DataFrame:
+    """Spectra of the cells that have a weight for every gate, or of those that have a single one."""
+    need(spectrum, "spectra of the recurrent weight")
+    data = spectrum.merge(runs[["run", *columns]], on="run")
+    has_gates = data.groupby("run", observed=True)["block"].transform("nunique") > 1
+    chosen = data[has_gates == gated]
+    need(chosen, "gated cell" if gated else "cell with a single recurrent weight")
+    return chosen

@@ -53,6 +53,7 @@ def _application(config: DictConfig) -> None:
 def _hydra_reads(argv: list[str]) -> Iterator[None]:
     """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so."""
     arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    handlers = list(logging.getLogger().handlers)
     flags_first = sorted(argv, key=lambda argument: argument not in ("-m", "--multirun"))  # -m may stand anywhere
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *flags_first], "1"
     try:
@@ -62,7 +63,7 @@ def _hydra_reads(argv: list[str]) -> Iterator[None]:
         del os.environ["HYDRA_FULL_ERROR"]
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-        logging.getLogger().handlers.clear()  # those that Hydra set up
+        logging.getLogger().handlers[:] = handlers  # Hydra has put its own in their place
 
 
 def _from_hydra(error: Exception) -> bool:

@@ -42,10 +42,8 @@ class PackLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Carry out all jobs; nothing is written before every one of them has been checked."""
-        from bench.config import (
-            job,
-            plain,
-        )  # imports torch, which a plugin must not do when Hydra looks for plugins
+        # not at the top: it imports torch, which a plugin must not do when Hydra looks for plugins
+        from bench.config import job, plain
         from bench.results import RunDirectory
 
         composer = Composer(self.loader, self.config)

@@ -112,17 +112,10 @@ def describe_environment(job: Job) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    command = [
-        "git",
-        "-C",
-        str(Path(bench.__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-    ]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    here = Path(bench.__file__).parent
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
