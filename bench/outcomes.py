@@ -8,21 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 
 PARTIAL_SKILL = 0.1
-KEPT_SKILL = 0.9
 EXPLODED = 100.0  # times the baseline loss
 LAST = 3
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A task is solved at a skill (1 - loss/baseline) of at least `skill` at `in_a_row` evaluations in a row."""
+    """A task is solved at a `quantity` of at least `least` at `in_a_row` evaluations in a row.
 
-    skill: float
+    quantity: `skill`, which is 1 - loss/baseline, or `accuracy`. kept: what it must still be at the end of a run.
+    """
+
+    quantity: str
+    least: float
     in_a_row: int
+    kept: float
 
-    def first_met(self, updates: Sequence[int] | np.ndarray, skills: Sequence[float] | np.ndarray) -> int | None:
+    def __str__(self) -> str:
+        times = f"{self.in_a_row} evaluations in a row" if self.in_a_row > 1 else "one evaluation"
+        return f"{self.quantity} of at least {self.least:g} at {times}"
+
+    def first_met(self, updates: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> int | None:
         """The update of the first of the evaluations in a row, or None."""
-        met = np.asarray(skills) >= self.skill  # NaN is not
+        met = np.asarray(values) >= self.least  # NaN is not
         for k in range(len(met) - self.in_a_row + 1):
             if met[k : k + self.in_a_row].all():
                 return int(updates[k])
@@ -30,14 +38,16 @@ class Rule:
 
 
 def outcome(
-    skills: Sequence[float] | np.ndarray, final_skill: float, *, diverged: bool, alive: bool, solved_at: int | None
+    skills: Sequence[float] | np.ndarray, *, diverged: bool, alive: bool, solved_at: int | None, kept: bool
 ) -> str:
     """The first that fits.
 
     diverged: the gradient was not finite under `stop`, or the held-out loss above 100 x baseline (or not finite) at the
-        last 3 evaluations. dead: every unit 0 on the held-out set at the end. solved: the rule was met, final skill at
-        least .9. relapsed: the rule was met once, final skill below. partial: median skill of the last 3 evaluations at
-        least .1. stuck: the rest. (A run that raised an exception is `failed`; that is said where it is caught.)
+        last 3 evaluations.
+    dead: every unit 0 on the held-out set at the end.
+    solved: the rule was met, and the final number has `kept` it. relapsed: met once, and not kept.
+    partial: median skill of the last 3 evaluations at least .1. stuck: the rest.
+    (A run that raised an exception is `failed`; that is said where it is caught.)
     """
     last = np.asarray(skills[-LAST:], dtype=float)
     if diverged or not (last >= 1 - EXPLODED).any():
@@ -45,5 +55,5 @@ def outcome(
     if not alive:
         return "dead"
     if solved_at is not None:
-        return "solved" if final_skill >= KEPT_SKILL else "relapsed"
+        return "solved" if kept else "relapsed"
     return "partial" if np.median(last) >= PARTIAL_SKILL else "stuck"

@@ -24,6 +24,8 @@ from bench.outcomes import Rule
 from tasks.task import Task
 
 MASTERED = 0.99
+KEPT = 0.9  # skill that a run must end with to count as solved still
+MAY_LOSE = 0.05  # of the accuracy that a historical rule asks for
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Evaluation:
 
     every: updates between evaluations; None for a sixtieth of the run.
     sequences: size of the held-out set, the same at every evaluation. final: of the fresh set for the last number.
+        A task of collected data is judged on fewer where it has no more.
+    rule: `skill`, the suite's rule, or `historical`, the accuracy that the task's source asks for, once.
     solved: skill that counts as solved. in_a_row: at so many evaluations in a row.
     Raises ValueError on values out of range.
     """
@@ -39,6 +43,7 @@ class Evaluation:
     every: int | None
     sequences: int
     final: int
+    rule: Literal["skill", "historical"]
     solved: float
     in_a_row: int
 
@@ -51,11 +56,6 @@ class Evaluation:
     def updates(self, last: int) -> set[int]:
         """When to evaluate in a run of `last` updates."""
         return {*range(0, last, self.every or max(1, last // 60)), last}
-
-    @property
-    def rules(self) -> dict[str, Rule]:
-        """`solved`, and the stricter `mastered`."""
-        return {"solved": Rule(self.solved, self.in_a_row), "mastered": Rule(MASTERED, self.in_a_row)}
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,20 @@ class Replica:
         for name, least in (("seed", 0), ("updates", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: at least {least}")
+        if self.evaluation.rule == "historical" and self.task.historical_accuracy is None:
+            name = type(self.task).__name__.lower()
+            raise ValueError(
+                f"evaluation.rule=historical: the source of {name} as {self.task.variant} names none; use skill"
+            )
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """When the task counts as `solved`, and by the stricter skill as `mastered`."""
+        judged, asked = self.evaluation, self.task.historical_accuracy
+        solved = Rule("skill", judged.solved, judged.in_a_row, KEPT)
+        if judged.rule == "historical" and asked is not None:
+            solved = Rule("accuracy", asked, 1, asked - MAY_LOSE)
+        return {"solved": solved, "mastered": Rule("skill", MASTERED, judged.in_a_row, KEPT)}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -107,12 +121,22 @@ class Replica:
 
 
 def described(component: Any, per_replica: bool = True) -> Any:
-    """A component as plain data: its class and version, and its fields, on demand without the `PerReplica` ones."""
+    """A component as plain data: its class and version, its fields, and the fingerprint of data outside the suite.
+
+    Left out are fields whose metadata say that they are no part of its identity (`identity=False`: where data lie),
+    and on demand the `PerReplica` ones.
+    """
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         kind = type(component)
         left_out = () if per_replica else per_replica_fields(component)
-        names = [field.name for field in dataclasses.fields(component) if field.name not in left_out]
+        names = [
+            field.name
+            for field in dataclasses.fields(component)
+            if field.name not in left_out and field.metadata.get("identity", True)
+        ]
         fields = {name: described(getattr(component, name), per_replica) for name in names}
+        if isinstance(component, Task) and component.fingerprint:
+            fields["data"] = component.fingerprint
         return {
             "class": f"{kind.__module__}.{kind.__qualname__}",
             "version": getattr(kind, "version", 1),

@@ -84,8 +84,8 @@ class Stream:
         """Uniform numbers in [0, 1) with 24 bits, exact in both precisions: [*lead, *shape]."""
         return (self.bits(*shape) >> 8).to(self.dtype).mul_(2.0**-24)
 
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform integers in [0, high), int64 [*lead, *shape]."""
+    def integers(self, high: int | Tensor, *shape: int) -> Tensor:
+        """Uniform integers in [0, high), int64 [*lead, *shape]; `high` may be a tensor that broadcasts."""
         return (self.bits(*shape) * high) >> 32
 
     def normal(self, *shape: int) -> Tensor:

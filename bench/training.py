@@ -17,7 +17,7 @@ from bench.engines.engine import Engine, Gradients, Program
 from bench.fields import joined
 from bench.measurements.measurement import Columns, Snapshot
 from bench.network import Network
-from bench.outcomes import outcome
+from bench.outcomes import Rule, outcome
 from bench.replicas import Replica
 from bench.streams import Stream
 from tasks.task import Batch
@@ -121,23 +121,38 @@ class Training:
         for start in range(0, self.updates + 1, ahead):
             updates = range(start, min(start + ahead, self.updates + 1))
             stream = Stream(self.seeds, "train", updates, self.flat.dtype, self.device)
-            inputs, targets = self.task.sample(stream, self.replicas[0].batch_size)
-            yield from (Batch(*pair) for pair in zip(inputs, targets, strict=True))
+            batches = self.task.sample(stream, self.replicas[0].batch_size)
+            yield from map(batches.at, range(len(updates)))
 
     def _sequences(self, purpose: str, count: int) -> list[Batch]:
-        """`count` sequences that are never trained on, in chunks; each chunk has a stream of its own."""
+        """`count` sequences that are never trained on, in chunks; each chunk has a stream of its own.
+
+        Where a task has a collection to be judged by, they are its first ones, the same for every replica.
+        """
+        collection = self._collection(purpose, count)
+        if collection is not None:
+            starts = range(0, collection.inputs.shape[1], EVALUATION_BATCH)
+            return [collection.at((slice(None), slice(start, start + EVALUATION_BATCH))) for start in starts]
         starts = range(0, count, EVALUATION_BATCH)
         streams = [Stream(self.seeds, purpose, [k], self.flat.dtype, self.device) for k in range(len(starts))]
         sizes = [min(EVALUATION_BATCH, count - start) for start in starts]
         batches = [self.task.sample(stream, size) for stream, size in zip(streams, sizes, strict=True)]
-        return [Batch(*(part[0] for part in batch)) for batch in batches]
+        return [batch.at(0) for batch in batches]
+
+    def _collection(self, purpose: str, count: int) -> Batch | None:
+        """The first `count` of a task's own collection, for every replica; None where it has none."""
+        collection = self.task.collection(purpose)
+        if collection is None:
+            return None
+        first = collection._replace(inputs=collection.inputs.to(self.flat.dtype)).at(slice(count))
+        return first.mapped(lambda part: part.to(self.device).expand(len(self.replicas), *part.shape))
 
     def _probed(self, count: int) -> Batch:
         """`count` sequences for measurements, the same at every update."""
         if count not in self._probes:
             stream = Stream(self.seeds, "probe", dtype=self.flat.dtype, device=self.device)
-            inputs, targets = self.task.sample(stream, count)
-            self._probes[count] = Batch(inputs.double(), targets)
+            batch = self._collection("heldout", count) or self.task.sample(stream, count)
+            self._probes[count] = batch._replace(inputs=batch.inputs.double())
         return self._probes[count]
 
     def _step(self, update: int, gradients: Gradients) -> None:
@@ -200,7 +215,7 @@ class Training:
         loss, accuracy = (torch.zeros(len(self.replicas), dtype=torch.float64, device=self.device) for _ in range(2))
         alive = torch.zeros_like(self.active)
         for batch in batches:
-            answers = self.program.answers(self.flat, batch.inputs)
+            answers = self.program.answers(self.flat, batch)
             share = batch.inputs.shape[1] / count
             loss += share * self.program.mean_loss(answers.outputs, batch.targets).double()
             accuracy += share * self.task.correct(answers.outputs, batch.targets).flatten(1).double().mean(-1)
@@ -219,8 +234,8 @@ class Training:
             record.tables["evaluations"].append({name: np.array([value]) for name, value in row.items()})
 
     def _progress(self, update: int) -> Progress:
-        rule = self.replicas[0].evaluation.rules["solved"]
-        solved = sum(rule.first_met(t["update"], t["skill"]) is not None for t in map(_evaluations, self.records))
+        rule = self.replicas[0].rules["solved"]
+        solved = sum(_first_met(rule, _evaluations(record)) is not None for record in self.records)
         return Progress(update, solved)
 
     def _finish(self, seconds: float) -> None:
@@ -228,25 +243,26 @@ class Training:
         judged = self._judge(self._sequences("final", self.replicas[0].evaluation.final))
         for r, (replica, record) in enumerate(zip(self.replicas, self.records, strict=True)):
             history, diverged = _evaluations(record), self.diverged_at[r] is not None
-            met = {
-                n: rule.first_met(history["update"], history["skill"]) for n, rule in replica.evaluation.rules.items()
-            }
-            final_loss = np.nan if diverged else float(judged.loss[r])
+            rules = replica.rules
+            met = {name: _first_met(rule, history) for name, rule in rules.items()}
+            final_loss, final_accuracy = (np.nan if diverged else float(values[r]) for values in judged[:2])
             final_skill = 1 - final_loss / self.task.baseline_loss
+            final = {"skill": final_skill, "accuracy": final_accuracy}
             record.outcome = {
                 "outcome": outcome(
                     history["skill"],
-                    final_skill,
                     diverged=diverged,
                     alive=bool(self.alive[r]),
                     solved_at=met["solved"],
+                    kept=final[rules["solved"].quantity] >= rules["solved"].kept,
                 ),
+                "solved_rule": str(rules["solved"]),
                 "solved_at": met["solved"],
                 "mastered_at": met["mastered"],
                 "diverged_at": self.diverged_at[r],
                 "final_loss": final_loss,
                 "final_skill": final_skill,
-                "final_accuracy": np.nan if diverged else float(judged.accuracy[r]),
+                "final_accuracy": final_accuracy,
                 **self._facts(),
                 "sequences": (self.diverged_at[r] or self.updates) * replica.batch_size,
                 "seconds": seconds / len(self.replicas),
@@ -294,6 +310,10 @@ class Training:
 
 def _per_replica(value: object, delta: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == delta.shape
+
+
+def _first_met(rule: Rule, history: dict[str, np.ndarray]) -> int | None:
+    return rule.first_met(history["update"], history[rule.quantity])
 
 
 def _evaluations(record: Record) -> dict[str, np.ndarray]:

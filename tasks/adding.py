@@ -8,90 +8,77 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from tasks.task import Batch, Random, Task, squared_error
-
-TOLERANCE = 0.04  # an answer is right when it is nearer than this to the sum
+from tasks.marked_pair import MarkedPair
+from tasks.task import Random, squared_error
 
 
 @dataclass(frozen=True)
-class Adding(Task):
-    """Sum of two marked values.
+class Adding(MarkedPair):
+    """Sum of two marked values X1, X2 (`halves`, `anywhere`), their mean (`pascanu`), or .5 + (X1 + X2)/4.
 
-    Input at each step: (value, marker), value uniform on [0, 1), marker 1 at two steps and 0 elsewhere.
-    Target: the sum, asked at the last step; loss: squared error. Baseline: Var(U1 + U2) = 1/6.
+    Values uniform on [0, 1), for `hochreiter` on [-1, 1). Layout, `length` and errors: `MarkedPair`.
+    Loss: squared error. An answer is right when it is nearer than .04 (`pascanu`: squared error at most .04).
+    Baseline: Var(U1 + U2) = 1/6; of the mean 1/24; `hochreiter` (Var X1 + 1/3)/16 = 19/480, for X1 is 0 once in ten.
 
     variant:
-        halves: one marker uniform over the first half (steps 0 .. T//2 - 1), one over the second.
-            Source: Arjovsky, Shah & Bengio 2016, section 4.2 (arXiv:1511.06464).
-        anywhere: two different steps, uniform over all.
-            Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271).
-    length: T >= 2, in time steps.
-    Raises ValueError if length < 2.
+        halves: Arjovsky, Shah & Bengio 2016, section 4.2 (arXiv:1511.06464).
+        anywhere: Bai, Kolter & Koltun 2018 (arXiv:1803.01271).
+        pascanu: Pascanu, Mikolov & Bengio 2013 (arXiv:1211.5063), and their code.
+        hochreiter: Hochreiter & Schmidhuber 1997, experiment 4.
 
-    Two examples with T = 6, (value marker) step by step, the second of `anywhere` only:
+    Examples with T = 6, (value marker) step by step, of `halves`, of `anywhere` only:
         .1 0 | .7 1 | .3 0 | .2 0 | .5 1 | .9 0  -> 1.2
         .4 1 | .2 1 | .8 0 | .6 0 | .1 0 | .3 0  -> 0.6
+    and of `hochreiter` with T = 11:
+        .1 -1 | .6 1 | -.3 0 | -.8 1 | .5 0 | 0 0 | .2 0 | .9 0 | -.4 0 | .7 0 | .2 -1  -> .45
     """
 
-    variants = ("halves", "anywhere")
-
-    length: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.length < 2:
-            raise ValueError(f"length={self.length}: adding needs at least 2 steps, one for each marker")
-
-    inputs = 2
+    variants = {
+        "halves": "Arjovsky et al. 2016",
+        "anywhere": "Bai et al. 2018",
+        "pascanu": "Pascanu et al. 2013",
+        "hochreiter": "Hochreiter & Schmidhuber 1997, exp. 4",
+    }
+    neutral = 0.0
     outputs = 1
-    baseline_loss = 1 / 6
-    chance_accuracy = 2 * TOLERANCE - TOLERANCE**2  # P(|U1 + U2 - 1| < TOLERANCE), the density is a triangle
 
     @property
-    def steps(self) -> int:
-        return self.length
+    def tolerance(self) -> float:
+        """Greatest error of a right answer."""
+        return 0.2 if self.variant == "pascanu" else 0.04
 
     @property
-    def scored(self) -> range:
-        return range(self.length - 1, self.length)
+    def baseline_loss(self) -> float:
+        return {"pascanu": 1 / 24, "hochreiter": 19 / 480}.get(self.variant, 1 / 6)
 
     @property
-    def probe_step(self) -> int:
-        return self.length - 1
+    def chance_accuracy(self) -> float:
+        if self.variant == "hochreiter":  # |X1 + X2| < 4 tolerance, X1 = 0 once in ten
+            reach = 4 * self.tolerance / 2
+            return 0.9 * _within(reach) + 0.1 * 2 * reach
+        return _within(2 * self.tolerance if self.variant == "pascanu" else self.tolerance)
 
     @property
-    def min_lag(self) -> int:
-        return self.length - self.length // 2 if self.variant == "halves" else 1
+    def historical_accuracy(self) -> float | None:
+        return {"pascanu": 0.99, "hochreiter": 1.0}.get(self.variant)
 
-    @property
-    def mean_lag(self) -> float:
-        mean_first = (self.length // 2 - 1) / 2 if self.variant == "halves" else (self.length - 2) / 3
-        return self.length - 1 - mean_first
+    def _values(self, random: Random, sequences: int) -> Tensor:
+        values = super()._values(random, sequences)
+        return 2 * values - 1 if self.variant == "hochreiter" else values
 
-    def sample(self, random: Random, sequences: int) -> Batch:
-        values = random.uniform(sequences, self.length)
-        marked = self._marked(random, sequences)
-        markers = torch.zeros_like(values).scatter_(-1, marked, 1.0)
-        target = values.gather(-1, marked).sum(-1, keepdim=True)
-        return Batch(torch.stack((values, markers), dim=-1), target)
-
-    def _marked(self, random: Random, sequences: int) -> Tensor:
-        """The two marked steps, [..., sequences, 2]."""
-        if self.variant == "halves":
-            half = self.length // 2
-            first = random.integers(half, sequences, 1)
-            second = half + random.integers(self.length - half, sequences, 1)
-        else:
-            first = random.integers(self.length, sequences, 1)
-            second = random.integers(self.length - 1, sequences, 1)
-            second = second + (second >= first)  # uniform over the steps that are left
-        return torch.cat((first, second), dim=-1)
+    def answer(self, first: Tensor, second: Tensor) -> Tensor:
+        both = first + second
+        return {"pascanu": both / 2, "hochreiter": 0.5 + both / 4}.get(self.variant, both)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return squared_error(outputs, targets)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.squeeze(-1) - targets).abs() < TOLERANCE
+        return (outputs.squeeze(-1) - targets).abs() < self.tolerance
+
+
+def _within(reach: float) -> float:
+    """P(|U1 + U2 - 1| < reach), U uniform on [0, 1): the density is a triangle."""
+    return 2 * reach - reach**2

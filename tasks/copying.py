@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.task import Batch, Random, Task, cross_entropy
+from tasks.task import Batch, Random, Task, cross_entropy, one_hot
+
+BLANK, MARKER = "_", "!"
+ONLY_ANSWERS = ("recall", "selective")  # variants in which nothing else is scored
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Copying(Task):
     """Recall of K symbols after a delay: K symbols, blanks, a marker, K answers, in length + 2K steps.
 
     Input: one-hot over S symbols, blank, marker. Target: blank, and the K symbols in the last K steps. Loss:
-    cross-entropy in nats. Every lag is length + K. Accuracy counts the K answers only.
+    cross-entropy in nats. Every lag is length + K, but for `selective`. Accuracy counts the K answers only.
     Baseline: K ln S / (length + 2K) nats per step where all steps are scored, ln S per answer where only they are.
 
     variant:
@@ -32,18 +35,29 @@ class Copying(Task):
             S + 2 classes. Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271).
         recall: length blanks, then K markers, one at every answer; S + 2 classes; only the answers are scored.
             Source: the copying task in the code of Gu, Goel & Re 2022 (arXiv:2111.00396).
+        selective: as recall, but the symbols are scattered: at K different steps, uniform over the first length + K.
+            Source: Jing et al. 2019, the denoise task (arXiv:1706.02761); Gu & Dao 2023 (arXiv:2312.00752).
+        memorization: as exprnn, and an answer is right only if all K symbols are (noiseless memorization, K = 10,
+            S = 5). Source: Pascanu, Mikolov & Bengio 2013 (arXiv:1211.5063), and their code.
     length: delay >= 1, in time steps.
     symbols: K >= 1, how many to recall.
     kinds: S >= 2, how many different ones there are.
     Raises ValueError on smaller values.
 
-    Examples with length 4, K = 3, S = 8 (symbols 0-7, `_` blank, `!` marker), input over target, `arjovsky` and
-    `recall`:
-        5 1 5 _ _ _ ! _ _ _        0 7 2 _ _ _ _ ! ! !
-        _ _ _ _ _ _ _ 5 1 5                      0 7 2
+    Examples with length 4, K = 3, S = 8 (symbols 0-7, `_` blank, `!` marker), input over target, `arjovsky`,
+    `recall`, and `selective`:
+        5 1 5 _ _ _ ! _ _ _        0 7 2 _ _ _ _ ! ! !        _ 4 _ _ 6 4 _ ! ! !
+        _ _ _ _ _ _ _ 5 1 5                      0 7 2                      4 6 4
     """
 
-    variants = ("arjovsky", "exprnn", "tcn", "recall")
+    variants = {
+        "arjovsky": "Arjovsky et al. 2016",
+        "exprnn": "Lezcano-Casado & Martínez-Rubio 2019",
+        "tcn": "Bai et al. 2018",
+        "recall": "Gu et al. 2022",
+        "selective": "Jing et al. 2019, Gu & Dao 2023",
+        "memorization": "Pascanu et al. 2013",
+    }
 
     length: int
     symbols: int
@@ -59,12 +73,24 @@ class Copying(Task):
             raise ValueError(f"kinds={self.kinds}: copying needs at least 2 kinds of symbol")
 
     @property
+    def symbolic(self) -> bool:
+        return self.variant != "tcn"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return (*map(str, range(self.kinds)), BLANK, MARKER) if self.symbolic else ("code",)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (*map(str, range(self.kinds)), BLANK, MARKER)[: self.outputs]
+
+    @property
     def inputs(self) -> int:
-        return 1 if self.variant == "tcn" else self.kinds + 2
+        return len(self.channels)
 
     @property
     def outputs(self) -> int:
-        return self.kinds + (2 if self.variant in ("tcn", "recall") else 1)
+        return self.kinds + (2 if self.variant in ("tcn", *ONLY_ANSWERS) else 1)
 
     @property
     def steps(self) -> int:
@@ -72,7 +98,7 @@ class Copying(Task):
 
     @property
     def scored(self) -> range:
-        return range(self.probe_step if self.variant == "recall" else 0, self.steps)
+        return range(self.probe_step if self.variant in ONLY_ANSWERS else 0, self.steps)
 
     @property
     def probe_step(self) -> int:
@@ -84,42 +110,59 @@ class Copying(Task):
 
     @property
     def chance_accuracy(self) -> float:
-        return 1 / self.kinds
+        return self.kinds ** -(self.symbols if self.variant == "memorization" else 1.0)
 
     @property
     def min_lag(self) -> int:
-        return self.length + self.symbols
+        return self.symbols if self.variant == "selective" else self.length + self.symbols
 
     @property
     def mean_lag(self) -> float:
-        return float(self.min_lag)
+        scattered = self.length / (self.symbols + 1) if self.variant == "selective" else 0.0  # mean of the first place
+        return self.length + self.symbols - scattered
+
+    @property
+    def historical_accuracy(self) -> float | None:
+        return 0.99 if self.variant == "memorization" else None
 
     @property
     def _marked(self) -> slice:
         """The steps that show the marker."""
         first = self.probe_step - (1 if self.variant in ("arjovsky", "tcn") else 0)
-        return slice(first, first + 1 if self.variant in ("arjovsky", "exprnn") else self.steps)
+        return slice(first, self.steps if self.variant in ("tcn", *ONLY_ANSWERS) else first + 1)
 
     def sample(self, random: Random, sequences: int) -> Batch:
         blank, marker = self.kinds, self.kinds + 1
         recalled = random.integers(self.kinds, sequences, self.symbols)
         shown = recalled.new_full((*recalled.shape[:-1], self.steps), blank)
         targets = shown.clone()
-        shown[..., : self.symbols] = recalled
+        shown.scatter_(-1, self._places(random, recalled), recalled)
         shown[..., self._marked] = marker
         targets[..., self.probe_step :] = recalled
         scored = targets[..., self.scored.start : self.scored.stop]
-        return Batch(self._encoded(shown).to(random.dtype), scored)
+        return Batch(self._encoded(shown, random.dtype), scored)
 
-    def _encoded(self, shown: Tensor) -> Tensor:
+    def _places(self, random: Random, recalled: Tensor) -> Tensor:
+        """The steps at which the symbols stand, [..., B, K]: the first ones, or K different ones in order."""
+        if self.variant != "selective":
+            return torch.arange(self.symbols, device=recalled.device).expand_as(recalled)
+        places: list[Tensor] = []
+        for last in range(self.length, self.length + self.symbols):  # Floyd's algorithm (Bentley & Floyd 1987)
+            place = random.integers(last + 1, recalled.shape[-2])
+            taken = torch.stack([place == other for other in places]).any(0) if places else torch.zeros_like(place)
+            places.append(torch.where(taken > 0, last, place))
+        return torch.stack(places, dim=-1).sort(-1).values
+
+    def _encoded(self, shown: Tensor, dtype: torch.dtype) -> Tensor:
         """[..., T] -> [..., T, I]."""
-        if self.variant == "tcn":  # blank 0, symbols 1 .. S, marker S + 1
-            return torch.where(shown == self.kinds, 0, shown + (shown < self.kinds))[..., None]
-        return shown[..., None] == torch.arange(self.inputs, device=shown.device)
+        if self.symbolic:
+            return one_hot(shown, self.inputs, dtype)
+        return torch.where(shown == self.kinds, 0, shown + (shown < self.kinds))[..., None].to(dtype)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(outputs, targets)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         answers = slice(-self.symbols, None)
-        return outputs[..., answers, :].argmax(-1) == targets[..., answers]
+        right = outputs[..., answers, :].argmax(-1) == targets[..., answers]
+        return right.all(-1, keepdim=True) if self.variant == "memorization" else right

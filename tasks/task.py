@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -19,15 +20,30 @@ class Random(Protocol):
     def uniform(self, *shape: int) -> Tensor:
         """Numbers in [0, 1)."""
 
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """Integers in [0, high)."""
+    def integers(self, high: int | Tensor, *shape: int) -> Tensor:
+        """Integers in [0, high); `high` may be a tensor that broadcasts."""
 
 
 class Batch(NamedTuple):
-    """Sequences and their answers: inputs [..., B, T, I]; targets [..., B, A], A scored steps."""
+    """Sequences and their answers.
+
+    inputs [..., B, T, I]; targets [..., B, A], A scored steps. lengths [..., B] in time steps, where they vary: a
+    shorter sequence is padded with zeros at its end, and its scored steps lie as far from its own end as those of the
+    longest from T. None: all have T steps.
+    """
 
     inputs: Tensor
     targets: Tensor
+    lengths: Tensor | None = None
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `function` applied to each of its tensors."""
+        lengths = None if self.lengths is None else function(self.lengths)
+        return Batch(function(self.inputs), function(self.targets), lengths)
+
+    def at(self, index: object) -> Batch:
+        """The batch with each of its tensors indexed."""
+        return self.mapped(lambda part: part[index])  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -36,12 +52,14 @@ class Task(ABC):
 
     Letters: B sequences, T time steps (`steps`), I `inputs`, O `outputs`, A scored steps. Steps count from 0.
     The lag of a cue is the step of its answer minus its own step, over the earliest cue that matters.
+    Where lengths vary, `steps` are those of the longest sequence, `least_steps` those of the shortest, and `scored`
+    and `probe_step` are told for the longest.
 
     variant: one of `variants`. Raises ValueError if it is not.
     """
 
     version: ClassVar[int] = 1  # raised whenever the numbers that the task produces change
-    variants: ClassVar[tuple[str, ...]]  # the forms in which the literature knows it, the default first
+    variants: ClassVar[Mapping[str, str]]  # the forms in which the literature knows it, and where each comes from
 
     variant: str
 
@@ -66,14 +84,19 @@ class Task(ABC):
         """Time steps of a sequence, T."""
 
     @property
-    @abstractmethod
-    def scored(self) -> range:
-        """The steps whose outputs enter the loss."""
+    def least_steps(self) -> int:
+        """Time steps of the shortest sequence."""
+        return self.steps
 
     @property
-    @abstractmethod
+    def scored(self) -> range:
+        """The steps whose outputs enter the loss; the last one, if a task does not say otherwise."""
+        return range(self.steps - 1, self.steps)
+
+    @property
     def probe_step(self) -> int:
         """The one step from which the gradient probe starts: the first step that needs memory."""
+        return self.scored.start
 
     @property
     @abstractmethod
@@ -91,13 +114,45 @@ class Task(ABC):
         """Least lag, in time steps."""
 
     @property
-    @abstractmethod
     def mean_lag(self) -> float:
         """Mean lag, in time steps."""
+        return float(self.min_lag)
+
+    @property
+    def historical_accuracy(self) -> float | None:
+        """Share of right answers at which the variant's source calls the task solved; None if it names none."""
+        return None
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the input channels are symbols, of which each step shows one."""
+        return False
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the input channels show, a word for each."""
+        return tuple(map(str, range(self.inputs)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the output channels stand for, a word for each; empty where the answer is a number."""
+        return tuple(map(str, range(self.outputs))) if self.outputs > 1 else ()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Digest of data that lie outside the suite; None where all is made from the fields."""
+        return None
 
     @abstractmethod
     def sample(self, random: Random, sequences: int) -> Batch:
-        """Draw `sequences` sequences for every leading axis of `random`."""
+        """Draw `sequences` training sequences for every leading axis of `random`."""
+
+    def collection(self, purpose: str) -> Batch | None:
+        """All sequences there are to judge by, [N, ...]: `heldout` while training, `final` after it.
+
+        None where `sample` makes new ones without end.
+        """
+        return None
 
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -106,6 +161,23 @@ class Task(ABC):
     @abstractmethod
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Whether each answer that needs memory is right: [..., B, number of such answers], bool."""
+
+
+def own_last(values: Tensor, lengths: Tensor | None, steps: int, count: int) -> Tensor:
+    """The `count` values up to each sequence's own last step.
+
+    values [..., B, S, X] of the last S of `steps` steps, lengths [..., B] -> [..., B, count, X].
+    """
+    if lengths is None:
+        return values[..., values.shape[-2] - count :, :]
+    first = values.shape[-2] - count - (steps - lengths)
+    index = first[..., None] + torch.arange(count, device=lengths.device)
+    return values.take_along_dim(index[..., None], dim=-2)
+
+
+def one_hot(symbols: Tensor, kinds: int, dtype: torch.dtype) -> Tensor:
+    """Integers [...] -> [..., kinds]."""
+    return torch.zeros(*symbols.shape, kinds, dtype=dtype, device=symbols.device).scatter_(-1, symbols[..., None], 1)
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from bench import config
 from bench.replicas import Replica
+from tasks.mnist import FILES
+from tasks.task import Task
 
 CONF = Path(__file__).parent.parent / "conf"
+SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
+_mnist = TemporaryDirectory()
+
+
+def pytest_configure() -> None:
+    """Let `task=mnist` find files, of 4 x 3 pixels."""
+    write_mnist(Path(_mnist.name))
+    os.environ["MNIST"] = _mnist.name
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An array of unsigned bytes as an IDX file."""
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_mnist(folder: Path, train: int = 48, test: int = 10) -> None:
+    """The four files of MNIST, small and random; the first pixel of the training images is always black."""
+    random = np.random.default_rng(0)
+    arrays = []
+    for count in (train, test):
+        images = random.integers(0, 256, (count, 4, 3))
+        images[:, 0, 0] = 0
+        arrays += [images, np.arange(count) % 10]
+    for name, array in zip(FILES, arrays, strict=True):
+        (folder / name).write_bytes(idx_bytes(array))
+
+
+def small_task(name: str, **fields: Any) -> Task:
+    """A task from its yaml with few steps."""
+    there = config.composed(f"task={name}")["task"]
+    small = {key: value for key, value in SMALL.items() if key in there}
+    task: Task = config.example(f"task/{name}", **{**small, **fields})
+    return task
 
 
 def choices(group: str) -> list[str]:

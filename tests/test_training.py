@@ -147,10 +147,10 @@ def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
             parameter.copy_(weights[name][0])
     optimizer = torch.optim.Adam(theirs, lr=0.001, weight_decay=0.1)
     clipped = 0
-    for inputs, targets in batches[:30]:
+    for batch in batches[:30]:
         optimizer.zero_grad()
-        outputs = readout(module(inputs[0])[0][:, -1])
-        torch.nn.functional.mse_loss(outputs, targets[0]).backward()
+        outputs = readout(module(batch.inputs[0])[0][:, -1])
+        torch.nn.functional.mse_loss(outputs, batch.targets[0]).backward()
         clipped += bool(torch.nn.utils.clip_grad_norm_(theirs, 0.05) > 0.05)
         optimizer.step()
     record = training.run()[0]
@@ -198,25 +198,25 @@ def test_long_series_of_norms_are_kept_in_blocks(make_replica, monkeypatch):
 
 
 def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():
-    rule = Rule(skill=0.95, in_a_row=3)
+    rule = Rule("skill", 0.95, in_a_row=3, kept=0.9)
     assert rule.first_met([0, 10, 20, 30, 40], [0.96, 0.9, 0.96, 0.97, 0.95]) == 20
     assert rule.first_met([0, 10, 20, 30], [0.96, 0.96, math.nan, 0.96]) is None
     assert rule.first_met([0, 10], [1.0, 1.0]) is None
 
 
 @pytest.mark.parametrize(
-    ("skills", "final", "facts", "name"),
+    ("skills", "facts", "name"),
     [
-        ([0.99] * 3, 0.99, {"diverged": True}, "diverged"),
-        ([0.5, -1e27, -1e27, -1e27], -1e27, {}, "diverged"),
-        ([0.5, math.nan, math.nan, math.nan], math.nan, {}, "diverged"),
-        ([0.0] * 3, 0.0, {"alive": False}, "dead"),
-        ([0.99] * 3, 0.99, {"solved_at": 10}, "solved"),
-        ([0.99] * 3, 0.5, {"solved_at": 10}, "relapsed"),
-        ([0.0, 0.2, 0.3], 0.3, {}, "partial"),
-        ([0.0, 0.05, 0.3], 0.3, {}, "stuck"),
-        ([-5.0, -50.0, -5.0], -5.0, {}, "stuck"),
+        ([0.99] * 3, {"diverged": True}, "diverged"),
+        ([0.5, -1e27, -1e27, -1e27], {}, "diverged"),
+        ([0.5, math.nan, math.nan, math.nan], {}, "diverged"),
+        ([0.0] * 3, {"alive": False}, "dead"),
+        ([0.99] * 3, {"solved_at": 10}, "solved"),
+        ([0.99] * 3, {"solved_at": 10, "kept": False}, "relapsed"),
+        ([0.0, 0.2, 0.3], {}, "partial"),
+        ([0.0, 0.05, 0.3], {}, "stuck"),
+        ([-5.0, -50.0, -5.0], {}, "stuck"),
     ],
 )
-def test_outcome_is_the_first_that_fits(skills, final, facts, name):
-    assert outcome(skills, final, **{"diverged": False, "alive": True, "solved_at": None, **facts}) == name
+def test_outcome_is_the_first_that_fits(skills, facts, name):
+    assert outcome(skills, **{"diverged": False, "alive": True, "solved_at": None, "kept": True, **facts}) == name

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 Role = Literal["recurrent", "input", "bias", "readout", "readout_bias"]
@@ -62,3 +63,8 @@ class Cell(ABC):
     @abstractmethod
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         """The square recurrent weights by label, each [..., H, H]: one for an ungated cell, one a gate else."""
+
+
+def held(after: State, before: State, ended: Tensor) -> State:
+    """The state `after` a step, but `before` it for sequences that have ended; ended [..., B], bool."""
+    return tuple(torch.where(ended[..., None], old, new) for new, old in zip(after, before, strict=True))

@@ -49,22 +49,22 @@ class BatchedProgram(Program):
         gradient = torch.zeros_like(flat)
         with torch.no_grad():
             sweep = self._sweep(flat, batch.inputs, slots=self.task.steps)
-            outputs = self._forward(sweep, batch.inputs).requires_grad_()
+            outputs = self._forward(sweep, batch).requires_grad_()
             with torch.enable_grad():
-                loss = self.mean_loss(self._by_sequence(outputs), batch.targets)
+                loss = self.mean_loss(self._by_sequence(outputs, batch), batch.targets)
                 (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
             norms = self._backward(sweep, d_outputs, trace)
             sweep.store(self.network.padded_views(gradient))
         # L^(b) is the loss of one sequence, the pack's loss the mean over B of them
         sequences = batch.inputs.shape[1]
-        traces = {name: norm.permute(1, 2, 0) * sequences for name, norm in norms.items()}
+        traces = {name: self.common(norm.permute(1, 2, 0), batch) * sequences for name, norm in norms.items()}
         return Gradients(loss.detach(), gradient, traces)
 
-    def answers(self, flat: Tensor, inputs: Tensor) -> Answers:
+    def answers(self, flat: Tensor, batch: Batch) -> Answers:
         with torch.no_grad():
-            sweep = self._sweep(flat, inputs, slots=1)
-            outputs = self._forward(sweep, inputs)
-            return Answers(self._by_sequence(outputs), sweep.alive)
+            sweep = self._sweep(flat, batch.inputs, slots=1)
+            outputs = self._forward(sweep, batch)
+            return Answers(self._by_sequence(outputs, batch), sweep.alive)
 
     def _sweep(self, flat: Tensor, inputs: Tensor, slots: int) -> Sweep:
         """The buffers for inputs of this shape, loaded with the parameters; `slots` steps are kept."""
@@ -74,35 +74,38 @@ class BatchedProgram(Program):
         self._sweeps[key].load(self.network.padded_views(flat))
         return self._sweeps[key]
 
-    def _forward(self, sweep: Sweep, inputs: Tensor) -> Tensor:
-        """Run through time; the outputs of the scored steps, [A, R, B, padded O]."""
-        scored = self.task.scored
-        outputs = inputs.new_empty(len(scored), *inputs.shape[:2], self.network.padded_outputs)
+    def _forward(self, sweep: Sweep, batch: Batch) -> Tensor:
+        """Run through time; the outputs of the steps `read`, [S, R, B, padded O]."""
+        inputs, lengths = batch.inputs, batch.lengths
+        outputs = inputs.new_empty(len(self.read), *inputs.shape[:2], self.network.padded_outputs)
         for t, x in enumerate(inputs.unbind(2)):
-            sweep.forward(t, x)
-            if t in scored:
-                sweep.read(t, out=outputs[t - scored.start])
+            sweep.forward(t, x, ended=None if lengths is None or t < self.task.least_steps else lengths <= t)
+            if t in self.read:
+                sweep.read(t, out=outputs[t - self.read.start])
         return outputs
 
     def _backward(self, sweep: Sweep, d_outputs: Tensor, trace: bool) -> dict[str, Tensor]:
-        """Run back through time; if asked, the norms of the state's gradients, each [T, R, B]."""
-        scored, steps = self.task.scored, self.task.steps
+        """Run back through time; if asked, the norms of the state's gradients, each [T, R, B].
+
+        Nothing is asked of a sequence that has ended, so its gradients are 0 there and no step need know of its end.
+        """
+        steps = self.task.steps
         states = self.network.cell.states if trace else ()
         # in float64: the squares in a float32 norm underflow at 1e-23, long before the gradient does at 1e-45
         shape = (steps, *d_outputs.shape[1:3])
         norms = {name: d_outputs.new_empty(shape, dtype=torch.float64) for name in states}
         for t in reversed(range(steps)):
-            if t in scored:
-                sweep.backward_readout(t, d_outputs[t - scored.start])
+            if t in self.read:
+                sweep.backward_readout(t, d_outputs[t - self.read.start])
             sweep.backward(t)
             for name in states:
                 torch.linalg.vector_norm(sweep.d_states[name], dim=-1, dtype=torch.float64, out=norms[name][t])
             sweep.backward_recurrence(t)
         return norms
 
-    def _by_sequence(self, outputs: Tensor) -> Tensor:
-        """[A, R, B, padded O] -> [R, B, A, O]."""
-        return outputs[..., : self.network.outputs].permute(1, 2, 0, 3)
+    def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Of all steps `read` [S, R, B, padded O] to those scored, [R, B, A, O]."""
+        return self.scored(outputs[..., : self.network.outputs].permute(1, 2, 0, 3), batch)
 
 
 class Sweep(ABC):
@@ -125,6 +128,7 @@ class Sweep(ABC):
         self.columns[..., self.one] = 1
         self.rows = self.columns.unbind()  # views of one step each, made once: making them costs as much as using them
         self.states = self.columns[..., self.hidden].unbind()
+        self.parts = [self.states]  # of the state, each a view per step
         self.weights = flat.new_zeros(replicas, self.blocks * hidden, width)
         self.d_weights = torch.zeros_like(self.weights)
         self.recurrent = self.weights[..., self.hidden]
@@ -155,11 +159,15 @@ class Sweep(ABC):
         gradients["W_hy"].copy_(self.d_readout[..., self.hidden])
         gradients["b_y"].copy_(self.d_readout[..., self.one])
 
-    def forward(self, t: int, x: Tensor) -> None:
-        """Write the state after input x [R, B, I]."""
+    def forward(self, t: int, x: Tensor, ended: Tensor | None) -> None:
+        """Write the state after input x [R, B, I]; a sequence that has `ended` [R, B] holds the state before."""
         row, h = self.rows[t % (self.slots + 1)], self.states[(t + 1) % (self.slots + 1)]
         row[..., self.input] = x
         self.step(t, row, h)
+        if ended is not None:
+            for part in self.parts:
+                before, after = part[t % (self.slots + 1)], part[(t + 1) % (self.slots + 1)]
+                torch.where(ended[..., None], before, after, out=after)
         if self.slots == 1:
             self.alive |= (h != 0).flatten(1).any(-1)
 
@@ -234,6 +242,7 @@ class LSTMSweep(Sweep):
         self.input_and_forget = gates[..., : 2 * hidden].unbind()
         self.d_i, self.d_f, self.d_g, self.d_o = self.delta.split(hidden, dim=-1)
         self.c = flat.new_zeros(slots + 1, replicas, sequences, hidden).unbind()
+        self.parts.append(self.c)
         self.squashed = flat.new_zeros(slots, replicas, sequences, hidden).unbind()  # tanh(c_t)
         self.candidate_rows = slice(2 * hidden, 3 * hidden)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.cells.cell import State
+from bench.cells.cell import State, held
 from bench.engines.engine import Answers, Engine, Gradients, Program
 from bench.network import Network
 from tasks.task import Batch, Task
@@ -37,7 +37,7 @@ class EagerProgram(Program):
         parts = []
         for first in range(0, len(flat), width):
             rows = [first, first] if width == 1 else list(range(width))
-            loss, gradient, traces = self._gradients(flat[rows], Batch(*(part[rows] for part in batch)), trace)
+            loss, gradient, traces = self._gradients(flat[rows], batch.at(rows), trace)
             parts.append(Gradients(loss[:width], gradient[:width], {n: norms[:width] for n, norms in traces.items()}))
         joined_traces = {name: torch.cat([part.trace[name] for part in parts]) for name in parts[0].trace}
         return Gradients(
@@ -47,38 +47,43 @@ class EagerProgram(Program):
     def _gradients(self, flat: Tensor, batch: Batch, trace: bool) -> Gradients:
         flat = flat.detach().requires_grad_()
         with torch.enable_grad():
-            states, outputs = self._unroll(flat, batch.inputs)
+            states, outputs = self._unroll(flat, batch)
             if trace:
                 for part in (part for state in states for part in state):
                     part.retain_grad()
             loss = self.mean_loss(outputs, batch.targets)
             loss.sum().backward()
         assert flat.grad is not None
-        return Gradients(loss.detach(), flat.grad, self._trace(states) if trace else {})
+        return Gradients(loss.detach(), flat.grad, self._trace(states, batch) if trace else {})
 
-    def answers(self, flat: Tensor, inputs: Tensor) -> Answers:
+    def answers(self, flat: Tensor, batch: Batch) -> Answers:
         with torch.no_grad():
-            states, outputs = self._unroll(flat, inputs)
-        largest = torch.stack([state[0].abs().amax((-2, -1)) for state in states]).amax(0)
-        return Answers(outputs, largest != 0)
+            states, outputs = self._unroll(flat, batch)
+        active = torch.stack([(state[0] != 0).any(-1) for state in states], dim=-1)  # [R, B, T]
+        if batch.lengths is not None:
+            active &= torch.arange(active.shape[-1], device=active.device) < batch.lengths[..., None]
+        return Answers(outputs, active.flatten(1).any(-1))
 
-    def _unroll(self, flat: Tensor, inputs: Tensor) -> tuple[list[State], Tensor]:
-        """States of all steps, and the outputs of the scored ones [R, B, A, O]."""
+    def _unroll(self, flat: Tensor, batch: Batch) -> tuple[list[State], Tensor]:
+        """States after each step, and the outputs of the scored ones [R, B, A, O].
+
+        What a sequence that has ended would have gone on to is among the states, but nothing comes of it.
+        """
         weights = self.network.views(flat)
-        state = self.network.zero_state(weights, inputs.shape[-3])
+        before = self.network.zero_state(weights, batch.inputs.shape[-3])
         states = []
-        for x in inputs.unbind(-2):
-            state = self.network.cell.step(weights, x, state)
-            states.append(state)
-        outputs = [self.network.readout(weights, states[t][0]) for t in self.task.scored]
-        return states, torch.stack(outputs, dim=-2)
+        for t, x in enumerate(batch.inputs.unbind(-2)):
+            states.append(self.network.cell.step(weights, x, before))
+            before = states[t] if batch.lengths is None else held(states[t], before, batch.lengths <= t)
+        outputs = [self.network.readout(weights, states[t][0]) for t in self.read]
+        return states, self.scored(torch.stack(outputs, dim=-2), batch)
 
-    def _trace(self, states: list[State]) -> dict[str, Tensor]:
+    def _trace(self, states: list[State], batch: Batch) -> dict[str, Tensor]:
         """||dL^(b)/dh_t||: the pack's loss is a mean over B sequences, so a sequence's own is B times its share."""
         traces = {}
         for name, parts in zip(self.network.cell.states, zip(*states, strict=True), strict=True):
             # the last cell state after an unscored end has no gradient: nothing comes after it
             gradients = [torch.zeros_like(part) if part.grad is None else part.grad for part in parts]
             norms = [torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64) for gradient in gradients]
-            traces[name] = torch.stack(norms, dim=-1) * parts[0].shape[-2]
+            traces[name] = self.common(torch.stack(norms, dim=-1), batch) * parts[0].shape[-2]
         return traces

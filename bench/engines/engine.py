@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.network import Network
-from tasks.task import Batch, Task
+from tasks.task import Batch, Task, own_last
 
 MATHEMATICS = 1  # part of every run's identity: raised when a mended formula changes what engines answer
 
@@ -23,6 +23,7 @@ class Gradients(NamedTuple):
     trace: per part of the state, ||dL^(b)/dh_t|| with L^(b) the loss of one sequence, float64 [R, B, T]; empty if not
         asked for. It is the total derivative: through the later steps and through the readout of step t itself.
         The norm is taken in float64, for its squares would underflow in float32 long before the gradient does.
+        Where lengths vary, T are the steps that all sequences have, counted back from each one's own last.
     """
 
     loss: Tensor
@@ -42,19 +43,32 @@ class Answers(NamedTuple):
 
 
 class Program(ABC):
-    """An engine set up for one network and task; it may keep buffers between calls."""
+    """An engine set up for one network and task; it may keep buffers between calls.
+
+    Where lengths vary, a sequence that has ended holds its state, and its answers are read at its own last steps.
+    read: the steps at which some sequence of a batch is scored.
+    """
 
     def __init__(self, network: Network, task: Task) -> None:
         self.network = network
         self.task = task
+        self.read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
 
     @abstractmethod
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
         """Loss, gradient and, if asked, trace for parameters flat [R, P]; asking never changes the gradient's bits."""
 
     @abstractmethod
-    def answers(self, flat: Tensor, inputs: Tensor) -> Answers:
-        """Forward only, for inputs [R, B, T, I]."""
+    def answers(self, flat: Tensor, batch: Batch) -> Answers:
+        """Forward only."""
+
+    def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Of the outputs at the steps `read` [R, B, S, O], those of each sequence's scored steps: [R, B, A, O]."""
+        return own_last(outputs, batch.lengths, self.task.steps, len(self.task.scored))
+
+    def common(self, trace: Tensor, batch: Batch) -> Tensor:
+        """Of values at all steps [R, B, T], those at the last steps that all sequences have."""
+        return own_last(trace[..., None], batch.lengths, self.task.steps, self.task.least_steps)[..., 0]
 
     def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean over batch and scored steps of outputs [..., B, A, O]: [...]."""

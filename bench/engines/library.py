@@ -37,7 +37,7 @@ class LibraryProgram(Program):
         self._modules: dict[tuple[torch.device, torch.dtype], torch.nn.RNNBase] = {}
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
-        rows = [self._gradient(flat[r], Batch(*(part[r] for part in batch))) for r in range(len(flat))]
+        rows = [self._gradient(flat[r], batch.at(r)) for r in range(len(flat))]
         losses, gradients = (torch.stack(column) for column in zip(*rows, strict=True))
         return Gradients(losses, gradients, self._measuring.gradients(flat, batch, True).trace if trace else {})
 
@@ -48,7 +48,7 @@ class LibraryProgram(Program):
             weight.requires_grad_()
         trained |= {name: getattr(module, theirs) for name, theirs in _COUNTERPARTS.items()}
         with torch.enable_grad():
-            loss = self.mean_loss(self._outputs(module, weights, batch.inputs)[0], batch.targets)
+            loss = self.mean_loss(self._outputs(module, weights, batch)[0], batch.targets)
             gradients = torch.autograd.grad(loss, list(trained.values()))
         gradient = torch.zeros_like(flat)
         views = self.network.views(gradient)
@@ -56,19 +56,19 @@ class LibraryProgram(Program):
             views[name].copy_(values.view_as(views[name]))
         return loss.detach(), gradient
 
-    def answers(self, flat: Tensor, inputs: Tensor) -> Answers:
+    def answers(self, flat: Tensor, batch: Batch) -> Answers:
         with torch.no_grad():
             rows = []
-            for replica, x in zip(flat, inputs, strict=True):
-                outputs, hidden = self._outputs(*self._loaded(replica), x)
+            for r, replica in enumerate(flat):
+                outputs, hidden = self._outputs(*self._loaded(replica), batch.at(r))
                 rows.append((outputs, (hidden != 0).any()))
         return Answers(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
-    def _outputs(self, module: torch.nn.RNNBase, weights: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _outputs(self, module: torch.nn.RNNBase, weights: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs of the scored steps [B, A, O] and all hidden states [B, T, H]."""
-        hidden, _ = module(inputs)
-        scored = self.task.scored
-        return self.network.readout(weights, hidden[..., scored.start : scored.stop, :]), hidden
+        hidden, _ = module(batch.inputs)
+        outputs = self.network.readout(weights, hidden[..., self.read.start : self.read.stop, :])
+        return self.scored(outputs, batch), hidden
 
     def _loaded(self, flat: Tensor) -> tuple[torch.nn.RNNBase, dict[str, Tensor]]:
         key = (flat.device, flat.dtype)

@@ -15,27 +15,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cells.cell import State
+from bench.cells.cell import State, held
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from tasks.task import Batch, own_last
 
 QUANTILES = (0.05, 0.5, 0.95)
 
 
-def profile(kind: str, log_norms: Mapping[str, np.ndarray], origin: int) -> list[Columns]:
+def profile(kind: str, log_norms: Mapping[str, np.ndarray], last: int) -> list[Columns]:
     """Rows of a profile over time from ln ||dL/dh_t||, for each part of the state [R, B, T]; -inf for a zero gradient.
 
     log_norm: mean over the sequences with a non-zero, finite gradient (ln of the geometric mean), in nats.
     log_q05, log_q50, log_q95: quantiles over the batch. zero_share, nonfinite_share: of its sequences.
-    step: 1 .. T. lag: `origin` - step.
+    step: counted from 1, the last of the T is `last`. lag: `last` - step, which is a sequence's own where lengths vary.
     """
     rows = [_summary(values) for values in log_norms.values()]  # each column [R, T]
     steps = next(iter(log_norms.values())).shape[-1]
-    step = np.tile(np.arange(1, steps + 1, dtype=np.int32), len(rows))
+    step = np.tile(np.arange(last - steps + 1, last + 1, dtype=np.int32), len(rows))
     shared = {
         "kind": np.full(len(step), kind),
         "state": np.repeat(list(log_norms), steps),
         "step": step,
-        "lag": (origin - step).astype(np.int32),
+        "lag": (last - step).astype(np.int32),
     }
     replicas = len(next(iter(log_norms.values())))
     return [
@@ -73,7 +74,7 @@ class TrainingGradient(Measurement):
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         log_norms = {name: norms.double().log().cpu().numpy() for name, norms in snapshot.trace.items()}
-        return profile("training", log_norms, origin=snapshot.task.steps)
+        return profile("training", log_norms, last=snapshot.task.steps)
 
 
 @dataclass(frozen=True)
@@ -98,20 +99,23 @@ class Probe(Measurement):
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         task, origin = snapshot.task, snapshot.task.probe_step
         batch = snapshot.heldout(self.sequences)
-        inputs, targets = batch.inputs[:, :, : origin + 1], batch.targets[:, :, task.scored.index(origin), None]
-        states = snapshot.states(inputs)
-        adjoint = self._loss_gradient(snapshot, states[-1], targets)
+        later = task.steps - 1 - origin  # a sequence's own t* lies so many steps before its end
+        lengths = None if batch.lengths is None else batch.lengths - later
+        batch = Batch(batch.inputs[:, :, : origin + 1], batch.targets[:, :, task.scored.index(origin), None], lengths)
+        states = snapshot.states(batch)
+        adjoint = self._loss_gradient(snapshot, states[-1], batch.targets)
         scale = torch.zeros_like(adjoint[0][..., 0])  # ln of what the adjoint has been divided by, [R, B]
         log_norms = []
         for t in reversed(range(origin + 1)):
             adjoint, scale = _rescaled(adjoint, scale)
-            total, adjoint = _pulled_back(snapshot, inputs[:, :, t], states[t], adjoint)
+            total, adjoint = _pulled_back(snapshot, batch, t, states[t], adjoint)
             log_norms.append([part.norm(dim=-1).log() + scale for part in total])
+        common = origin + 1 - (task.steps - task.least_steps)  # steps that all sequences have
         profiles = {
-            name: torch.stack(parts[::-1], dim=-1).cpu().numpy()
+            name: own_last(torch.stack(parts[::-1], dim=-1)[..., None], lengths, origin + 1, common)[..., 0]
             for name, parts in zip(snapshot.cell.states, zip(*log_norms, strict=True), strict=True)
         }
-        return profile("probe", profiles, origin=origin + 1)
+        return profile("probe", {name: part.cpu().numpy() for name, part in profiles.items()}, last=origin + 1)
 
     def _loss_gradient(self, snapshot: Snapshot, state: State, targets: Tensor) -> State:
         """dL/ds_t* of every sequence's own loss."""
@@ -128,14 +132,15 @@ def _rescaled(adjoint: State, scale: Tensor) -> tuple[State, Tensor]:
     return tuple(part / length[..., None] for part in adjoint), scale + length.log()
 
 
-def _pulled_back(snapshot: Snapshot, x: Tensor, before: State, adjoint: State) -> tuple[State, State]:
-    """One step of autograd from the state after it: total derivatives there, and the adjoint of the state before.
+def _pulled_back(snapshot: Snapshot, batch: Batch, t: int, before: State, adjoint: State) -> tuple[State, State]:
+    """Autograd through step t from the state after it: total derivatives there, and the adjoint of the state before.
 
     The parts of a state hang together (an LSTM's h_t is made from c_t), so a part's total derivative is its own adjoint
     and what reaches it through the others.
     """
     before = tuple(part.detach().requires_grad_() for part in before)
     with torch.enable_grad():
-        after = snapshot.cell.step(snapshot.weights, x, before)
-        gradients = torch.autograd.grad(after, (*after, *before), adjoint)
+        new = snapshot.cell.step(snapshot.weights, batch.inputs[:, :, t], before)
+        after = new if batch.lengths is None else held(new, before, batch.lengths <= t)
+        gradients = torch.autograd.grad(after, (*new, *before), adjoint)
     return gradients[: len(after)], gradients[len(after) :]

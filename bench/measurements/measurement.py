@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cells.cell import Cell, State, Weights
+from bench.cells.cell import Cell, State, Weights, held
 from bench.network import Network
 from tasks.task import Batch, Task
 
@@ -24,8 +24,10 @@ class Snapshot:
     """A pack at one moment, as measurements see it: they may look and not touch.
 
     weights: in float64, by symbol, each [R, ...].
-    heldout: so many sequences of every replica that are never trained on, inputs in float64 [R, B, T, I].
-    trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T].
+    heldout: so many sequences of every replica that are never trained on, inputs in float64 [R, B, T, I]; fewer where
+        a task's own collection ends.
+    trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T]; where lengths vary, at
+        the last steps that all sequences have.
     """
 
     network: Network
@@ -43,13 +45,14 @@ class Snapshot:
         """Of every recurrent block, complex [R, H]; NaN where a weight is not finite."""
         return {name: _eigenvalues(block) for name, block in self.cell.recurrent_blocks(self.weights).items()}
 
-    def states(self, inputs: Tensor) -> list[State]:
-        """h_0, h_1 ... h_T under inputs [R, B, T, I]."""
-        state = self.network.zero_state(self.weights, inputs.shape[1])
+    def states(self, batch: Batch) -> list[State]:
+        """h_0, h_1 ... h_T; a sequence that has ended holds its state."""
+        state = self.network.zero_state(self.weights, batch.inputs.shape[1])
         states = [state]
         with torch.no_grad():
-            for x in inputs.unbind(2):
-                state = self.cell.step(self.weights, x, state)
+            for t, x in enumerate(batch.inputs.unbind(2)):
+                after = self.cell.step(self.weights, x, state)
+                state = after if batch.lengths is None else held(after, state, batch.lengths <= t)
                 states.append(state)
         return states
 

@@ -49,9 +49,8 @@ class StateJacobian(Measurement):
             raise ValueError(f"sequences={self.sequences}, steps={self.steps}: each is at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
-        inputs = snapshot.heldout(self.sequences).inputs
-        states = snapshot.states(inputs)
-        length = inputs.shape[2]
+        batch = snapshot.heldout(self.sequences)
+        inputs, states, length = batch.inputs, snapshot.states(batch), snapshot.task.least_steps
         chosen = np.unique(np.linspace(0, length - 1, min(self.steps, length)).round().astype(int))
         radii = torch.cat([self._radii(snapshot, inputs[:, :, t], states[t]) for t in chosen], dim=1)
         low, median, high = np.quantile(radii.cpu().numpy(), (0.05, 0.5, 0.95), axis=1)

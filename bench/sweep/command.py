@@ -22,15 +22,14 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit code of `python -m bench`."""
-    from bench.config import ConfigError
-
     try:
         with _hydra_reads(argv):
             _application()
     except (ValueError, HydraException, OmegaConfBaseException) as error:
-        if not (isinstance(error, ConfigError) or _from_hydra(error)):
+        said = mistake(error)
+        if said is None:
             raise
-        print(f"bench: {_one_line(error)}", file=sys.stderr)
+        print(f"bench: {said}", file=sys.stderr)
         return MISTAKE
     except RunsFailed as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -64,6 +63,13 @@ def _hydra_reads(argv: list[str]) -> Iterator[None]:
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
         logging.getLogger().handlers[:] = handlers  # Hydra has put its own in their place
+
+
+def mistake(error: Exception) -> str | None:
+    """The line that tells a mistake on the command line; None where the error is none."""
+    from bench.config import ConfigError
+
+    return _one_line(error) if isinstance(error, ConfigError) or _from_hydra(error) else None
 
 
 def _from_hydra(error: Exception) -> bool:

@@ -91,7 +91,7 @@ def _config(setting: Setting) -> dict[str, object]:
         "seed": setting.seed,
         "updates": UPDATES,
         "batch_size": 16,
-        "evaluation": {"every": 100, "solved": 0.95, "in_a_row": 3},
+        "evaluation": {"every": 100, "rule": "skill", "solved": 0.95, "in_a_row": 3},
         "extensions": [],
     }
 
@@ -112,6 +112,7 @@ def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, o
     exploded = setting.explodes
     outcome = {
         "outcome": "diverged" if exploded else "solved" if solved_at is not None else "stuck",
+        "solved_rule": "skill of at least 0.95 at 3 evaluations in a row",
         "solved_at": solved_at,
         "mastered_at": None,
         "diverged_at": diverged_at if exploded else None,

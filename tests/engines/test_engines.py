@@ -16,14 +16,21 @@ from tasks.task import Batch
 from tests.conftest import choices
 
 CELLS = ["tanh", "irnn", "lstm"]
-TASKS = {"adding": {"length": 12}, "copying": {"length": 4, "symbols": 3}}
+TASKS = {
+    "adding": ("adding", {"length": 12}),
+    "copying": ("copying", {"length": 4, "symbols": 3}),
+    "lengths of a batch": ("adding", {"variant": "pascanu", "length": 30}),
+    "lengths of a sequence": ("temporal_order", {"variant": "hochreiter", "length": 30}),
+}
+VARYING = ["lengths of a batch", "lengths of a sequence"]
 ENGINES = {"batched": Batched(), "library": Library()}
 SEEDS = [0, 1, 2]
 
 
 def setting(cell_name, task_name, hidden=10, dtype=torch.float64, sequences=5, scale=2.0):
     """A network off its start, so that gates saturate and ReLUs die here and there, and a batch."""
-    task = config.example(f"task/{task_name}", **TASKS[task_name])
+    name, fields = TASKS[task_name]
+    task = config.example(f"task/{name}", **fields)
     network = Network(config.example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
     initializer = config.job(config.composed("initializer=pytorch")).replica.initializer
     flat = scale * network.initial([initializer] * len(SEEDS), SEEDS)
@@ -47,26 +54,72 @@ def test_loss_gradient_and_trace_agree_with_eager(engine, cell_name, task_name):
         assert_close(view, network.views(oracle.gradient)[name])
     assert set(result.trace) == set(network.cell.states)
     for name, norms in result.trace.items():
-        assert norms.shape == (3, 5, task.steps)
-        for t in range(task.steps):
+        assert norms.shape == (3, 5, task.least_steps)
+        for t in range(task.least_steps):
             assert_close(norms[..., t], oracle.trace[name][..., t])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task_name", ["copying", *VARYING])
 @pytest.mark.parametrize("cell_name", CELLS)
-def test_answers_agree_with_eager(engine, cell_name):
-    network, task, flat, batch = setting(cell_name, "copying")
-    oracle = Eager().program(network, task).answers(flat, batch.inputs)
-    result = ENGINES[engine].program(network, task).answers(flat, batch.inputs)
+def test_answers_agree_with_eager(engine, cell_name, task_name):
+    network, task, flat, batch = setting(cell_name, task_name)
+    oracle = Eager().program(network, task).answers(flat, batch)
+    result = ENGINES[engine].program(network, task).answers(flat, batch)
     assert_close(result.outputs, oracle.outputs)
     assert torch.equal(result.alive, oracle.alive)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES.values(), Eager()])
+@pytest.mark.parametrize("cell_name", CELLS)
+@pytest.mark.parametrize("variant", ["pascanu", "hochreiter"])
+def test_a_padded_batch_is_its_sequences_one_by_one_without_padding(engine, cell_name, variant):
+    task = config.example("task/adding", variant=variant, length=30)
+    network = Network(config.example(f"cell/{cell_name}", hidden=10), task.inputs, task.outputs)
+    initializer = config.job(config.composed("initializer=pytorch")).replica.initializer
+    flat = 2 * network.initial([initializer] * len(SEEDS), SEEDS)
+    batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 4)
+    padded = engine.program(network, task).gradients(flat, batch, trace=True)
+    answers = engine.program(network, task).answers(flat, batch).outputs
+    assert len(batch.lengths.unique()) > 1
+    loss, gradient = torch.zeros(3, dtype=torch.float64), torch.zeros_like(flat)
+    for r in range(3):
+        for b in range(4):
+            length = int(batch.lengths[r, b])
+            alone = Batch(batch.inputs[r : r + 1, b : b + 1, :length], batch.targets[r : r + 1, b : b + 1])
+            program = engine.program(network, config.example("task/adding", variant="halves", length=length))
+            solo = program.gradients(flat[r : r + 1], alone, trace=True)
+            loss[r] += solo.loss[0] / 4
+            gradient[r] += solo.gradient[0] / 4
+            assert_close(answers[r, b], program.answers(flat[r : r + 1], alone).outputs[0, 0])
+            for name, norms in solo.trace.items():
+                assert torch.allclose(padded.trace[name][r, b], norms[0, 0, -task.least_steps :], rtol=1e-10)
+    assert_close(padded.loss, loss)
+    assert_close(padded.gradient, gradient)
+
+
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_padding_at_the_end_changes_no_bit(cell_name):
+    """Where a whole batch has one length, `batched` gives the bits of the batch without its padding."""
+    task = config.example("task/adding", variant="pascanu", length=60)
+    network = Network(config.example(f"cell/{cell_name}", hidden=10), task.inputs, task.outputs)
+    initializer = config.job(config.composed("initializer=pytorch")).replica.initializer
+    flat = network.initial([initializer], [0]).float()
+    batch = task.sample(Stream([1], "train"), 5)
+    length = int(batch.lengths[0, 0])
+    assert length < task.steps
+    whole = Batched().program(network, task).gradients(flat, batch)
+    fixed = config.example("task/adding", variant="halves", length=length)
+    cut = Batched().program(network, fixed).gradients(flat, Batch(batch.inputs[:, :, :length], batch.targets))
+    assert torch.equal(whole.loss, cut.loss)
+    assert torch.equal(whole.gradient, cut.gradient)
 
 
 @pytest.mark.parametrize("engine", [*ENGINES.values(), Eager()])
 def test_a_dead_net_is_seen(engine):
     network, task, flat, batch = setting("irnn", "adding")
     network.views(flat[1])["b"].fill_(-100.0)
-    assert engine.program(network, task).answers(flat, batch.inputs).alive.tolist() == [True, False, True]
+    assert engine.program(network, task).answers(flat, batch).alive.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("task_name", TASKS)
@@ -135,7 +188,7 @@ def test_asking_for_the_trace_does_not_change_the_gradient(name):
 def test_float32_is_near_float64(cell_name):
     network, task, flat, batch = setting(cell_name, "adding", scale=1.0)
     exact = Batched().program(network, task).gradients(flat, batch, trace=True)
-    single = Batch(*(part.float() for part in batch))
+    single = Batch(batch.inputs.float(), batch.targets.float())
     result = Batched().program(network, task).gradients(flat.float(), single, trace=True)
     assert_close(result.gradient.double(), exact.gradient, 1e-5)
     assert_close(result.trace["h"].double(), exact.trace["h"], 1e-5)
@@ -161,7 +214,7 @@ def test_small_states_keep_their_relative_precision():
     """2 sigmoid(2x) - 1 would lose them: at 1e-6 its relative error is a few percent."""
     network, task, flat, batch = setting("tanh", "adding", dtype=torch.float32)
     flat = flat * 1e-6
-    outputs = Batched().program(network, task).answers(flat, batch.inputs).outputs
+    outputs = Batched().program(network, task).answers(flat, batch).outputs
     exact = Eager().program(network, task).answers(flat.double(), batch.inputs.double()).outputs
     assert_close(outputs.double(), exact, 1e-5)
 
@@ -173,7 +226,7 @@ def test_nan_and_infinity_come_through(cell_name):
     result = Batched().program(network, task).gradients(flat, batch)
     assert result.loss.isnan().tolist() == [False, True, False]
     assert result.gradient.isfinite().all(-1).tolist() == [True, False, True]
-    assert (Batched().program(network, task).answers(flat, batch.inputs).outputs[1]).isnan().any()
+    assert (Batched().program(network, task).answers(flat, batch).outputs[1]).isnan().any()
 
 
 def test_saturation_gives_no_nan():
@@ -201,7 +254,7 @@ def test_identity_net_has_a_flat_trace_and_a_linear_one_its_power():
     batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 4)
     for engine in (Eager(), Batched()):
         trace = engine.program(network, task).gradients(flat, batch, trace=True).trace["h"]
-        outputs = engine.program(network, task).answers(flat, batch.inputs).outputs[..., 0]
+        outputs = engine.program(network, task).answers(flat, batch).outputs[..., 0]
         error = (2 * (outputs - batch.targets)).abs()
         for replica in range(3):
             vector = weights["W_hy"][replica, 0]
