@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections.abc import Callable
@@ -46,6 +47,7 @@ def write_mnist(folder: Path, train: int = 48, test: int = 10) -> None:
         (folder / name).write_bytes(idx_bytes(array))
 
 
+@functools.cache
 def small_task(name: str, **fields: Any) -> Task:
     """A task from its yaml with few steps."""
     there = config.composed(f"task={name}")["task"]

@@ -25,8 +25,8 @@ LEAVES = (
 NETWORK = ("bench.network",)
 MEASUREMENTS = ("bench.measurements",)
 MACHINERY = ("bench.engines", "bench.replicas", "bench.training")
-AROUND = ("bench.config", "bench.results", "bench.sweep", "bench.analysis", "bench.speed")
-ENTRIES = ("bench.__main__", "bench.report", "hydra_plugins")
+AROUND = ("bench.config", "bench.results", "bench.showing", "bench.sweep", "bench.analysis", "bench.speed")
+ENTRIES = ("bench.__main__", "bench.report", "bench.show", "hydra_plugins")
 FLOORS = (GROUND, LEAVES, NETWORK, MEASUREMENTS, MACHINERY, AROUND, ENTRIES)
 
 MODULES = sorted(path for room in ("bench", "tasks", "hydra_plugins") for path in (ROOT / room).rglob("*.py"))
@@ -70,11 +70,13 @@ def test_tasks_know_no_net_and_no_config():
 
 
 def test_entries_are_short():
-    for name in ("__main__", "report"):
+    for name in ("__main__", "report", "show"):
         assert len((ROOT / "bench" / f"{name}.py").read_text().splitlines()) < 60
 
 
-@pytest.mark.parametrize("module", ["bench.results", "bench.report", "hydra_plugins.bench_plugins"])
+@pytest.mark.parametrize(
+    "module", ["bench.results", "bench.report", "bench.analysis.examples", "hydra_plugins.bench_plugins"]
+)
 def test_no_torch_where_none_is_needed(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

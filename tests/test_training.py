@@ -13,7 +13,7 @@ from bench.engines.eager import Eager
 from bench.engines.library import Library
 from bench.outcomes import Rule, outcome
 from bench.training import Training
-from tests.conftest import choices
+from tests.conftest import choices, small_task
 
 CPU = torch.device("cpu")
 MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,training_gradient,probe]"
@@ -175,6 +175,61 @@ def test_training_learns(make_replica):
     replica = make_replica("task.length=4", "cell.hidden=16", "updates=600", "optimizer.lr=0.01", "batch_size=16")
     _, records = train(with_seeds(replica, range(2)))
     assert all(record.outcome["final_skill"] > 0.9 for record in records)
+
+
+@pytest.mark.parametrize("name", choices("task"))
+@pytest.mark.parametrize("cell", ["tanh", "irnn", "lstm"])
+def test_every_task_trains_with_every_cell_in_the_same_bits_alone_and_in_a_pack(name, cell):
+    task = small_task(name)
+    overrides = (f"task={name}", f"cell={cell}", "cell.hidden=10", "updates=4", "batch_size=3", MEASURED)
+    judged = ("evaluation.sequences=8", "evaluation.final=8", "initializer=pytorch")
+    replica = config.job(config.composed(*overrides, *judged)).replica
+    replicas = with_seeds(dataclasses.replace(replica, task=task), range(3))
+    weights, records = train(replicas)
+    alone, (record,) = train(replicas[1:2])
+    assert torch.equal(alone[0], weights[1])
+    assert_same_answers(record, records[1])
+    assert np.isfinite(record.outcome["final_loss"])
+    assert record.outcome["steps"] == task.steps
+
+
+def test_replicas_are_judged_on_the_whole_collection_of_their_task_and_on_the_same(make_replica):
+    replica = config.job(config.composed("task=digits", "task.variant=rows", "cell.hidden=8", "updates=2")).replica
+    training = Training(with_seeds(replica, range(2)), Batched(), CPU)
+    counts = [sum(batch.inputs.shape[1] for batch in training._sequences(p, 4096)) for p in ("heldout", "final")]
+    assert counts == [180, 360]
+    first = training._sequences("heldout", 100)
+    assert [batch.inputs.shape[1] for batch in first] == [64, 36]
+    assert torch.equal(first[0].inputs[0], first[0].inputs[1])
+    assert torch.equal(first[0].inputs[0].double(), replica.task.collection("heldout").inputs[:64])
+    assert torch.equal(training._probed(16).inputs[0], first[0].inputs[0, :16].double())
+
+
+def test_the_historical_rule_asks_for_the_accuracy_of_the_source_once():
+    overrides = ("task=adding", "task.variant=pascanu", "evaluation.rule=historical")
+    replica = config.job(config.composed(*overrides)).replica
+    rule = replica.rules["solved"]
+    assert (rule.quantity, rule.least, rule.in_a_row) == ("accuracy", 0.99, 1)
+    assert rule.kept == pytest.approx(0.94)
+    assert str(rule) == "accuracy of at least 0.99 at one evaluation"
+    assert (
+        str(config.job(config.composed()).replica.rules["solved"]) == "skill of at least 0.95 at 3 evaluations in a row"
+    )
+    with pytest.raises(
+        config.ConfigError, match=r"evaluation.rule=historical: the source of copying as tcn names none"
+    ):
+        config.job(config.composed("task=copying", "task.variant=tcn", "evaluation.rule=historical"))
+
+
+def test_a_run_judged_by_the_historical_rule_is_solved_by_its_accuracy():
+    overrides = ("task=permutation", "task.length=3", "task.kinds=4", "evaluation.rule=historical", "measurement=[]")
+    sizes = ("cell.hidden=16", "updates=60", "optimizer.lr=0.01", "evaluation.every=5", "evaluation.sequences=256")
+    record = train([config.job(config.composed(*overrides, *sizes)).replica])[1][0]
+    table = record.table("evaluations")
+    met = np.flatnonzero(table["accuracy"] >= 0.99)
+    assert record.outcome["solved_at"] == table["update"][met[0]] < record.outcome["mastered_at"]
+    assert record.outcome["outcome"] == "solved"
+    assert record.outcome["solved_rule"] == "accuracy of at least 0.99 at one evaluation"
 
 
 def test_measurement_and_evaluation_grids(make_replica):
