@@ -1,4 +1,4 @@
-"""What was learned, as figures: learning curves and success rates.
+"""What was learned, as figures: learning curves, accuracy and success rates.
 
 Figures are functions of `runs`, as `settings.distinguished` returns them, and a table of observations; they
 raise `NothingToDraw` where that table is empty.
@@ -49,6 +49,34 @@ def learning_curves(
     )
     alt = captions.alt("Held-out loss over baseline by updates", series, panels)
     return Plot("learning_curves", figure, band, caption, alt)
+
+
+@paper()
+def accuracy(
+    runs: pd.DataFrame, evaluations: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """Held-out accuracy, by updates."""
+    need(evaluations, "evaluations")
+    data = evaluations.merge(runs[["run", "chance_accuracy", hue, row, col]], on="run")
+    data["accuracy"] = data["accuracy"].fillna(0.0)  # NaN: the run has stopped as diverged
+    band = quartiles(data, [row, col, hue, "update"], "accuracy")
+
+    rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))
+    figure, panels = grid(rows, columns, "updates", "held-out accuracy (share of answers)")
+    draw_bands(panels, band, "update", row, col, hue, series)
+    for (_, level), panel in panels.items():
+        reference(panel, y=runs.loc[runs[col] == level, "chance_accuracy"].median())
+        panel.set_ylim(-0.04, 1.04)
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panel.xaxis.set_major_locator(MaxNLocator(3))
+    legend(figure, series, {"chance": DASHED})
+    caption = (
+        "Share of right answers on held-out sequences, of those answers that need memory, by clipping threshold. "
+        f"{captions.BAND}, {captions.seeds(runs)}. A run that stopped as diverged counts as 0 from then on. "
+        f"{captions.conditions(runs)}"
+    )
+    alt = captions.alt("Held-out accuracy by updates", series, panels)
+    return Plot("accuracy", figure, band, caption, alt)
 
 
 @paper()

@@ -74,6 +74,7 @@ def _drawn(runs: pd.DataFrame, results: Tables) -> tuple[list[Plot], dict[str, s
     """All figures for which there are data, and for each of the others why there are none."""
     makers: dict[str, Callable[[], Plot]] = {
         "learning_curves": lambda: figures.learning_curves(runs, results.evaluations),
+        "accuracy": lambda: figures.accuracy(runs, results.evaluations),
         "success": lambda: figures.success(runs),
         "gradient_probe": lambda: gradients.gradient_probe(runs, results.gradient_through_time),
         "gradient_training": lambda: gradients.gradient_training(runs, results.gradient_through_time),

@@ -28,7 +28,8 @@ OVERVIEW_NOTE = (
     "that ended below a skill of .9. updates: median time to solve over all n, where a run that never solves takes "
     "longer than any. score: skill clipped to [0, 1], 0 for a run that diverged, died or failed; interquartile mean "
     f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below, [quartiles]. loss: median on fresh sequences, "
-    "infinite where it overflowed. parameters: recurrent / all. sequences, seconds: median of a run."
+    "infinite where it overflowed. accuracy: median share of right answers there (on the test set of collected data), "
+    "of those that need memory. parameters: recurrent / all. sequences, seconds: median of a run."
 )
 CLIPPING_NOTE = (
     "Over a whole run, medians over runs [quartiles]. clipped: share of the updates. shrink: mean factor that "
@@ -74,6 +75,7 @@ def overview(runs: pd.DataFrame) -> Table:
     judged = runs.assign(
         score=score(runs["final_skill"], runs["outcome"]),
         loss=runs["final_loss"].fillna(np.inf),  # of a run that diverged or failed, which is not left out
+        final_accuracy=runs["final_accuracy"].fillna(0.0),
         updates_to_solve=runs["solved_at"].fillna(np.inf),
     )
     groups = judged.groupby(SETTING, observed=True)
@@ -85,6 +87,8 @@ def overview(runs: pd.DataFrame) -> Table:
         _quartiles(judged, "score"),
         groups["loss"].median(),
         _quartiles(judged, "loss"),
+        groups["final_accuracy"].median(),
+        _quartiles(judged, "final_accuracy"),
         groups[["recurrent_parameters", "parameters", "sequences", "seconds"]].median(),
     ]
     numbers = pd.concat(parts, axis=1).reset_index()
@@ -167,6 +171,7 @@ def _outcome_text(row: pd.Series) -> dict[str, str]:
         "updates": f"> {row['updates']:.0f}" if late else f"{row['updates_to_solve']:.0f}",
         "score": _with_quartiles(row, "score", "{:.2f}".format),
         "loss": rounded(row["loss"], row["loss_q75"] - row["loss_q25"]),
+        "accuracy": f"{row['final_accuracy']:.1%}",
         "parameters": f"{shortened(row['recurrent_parameters'])} / {shortened(row['parameters'])}",
         "sequences": shortened(row["sequences"]),
         "seconds": two_digits(row["seconds"]),

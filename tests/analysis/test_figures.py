@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench.analysis.figures import WORST, learning_curves, success
+from bench.analysis.figures import WORST, accuracy, learning_curves, success
 from bench.analysis.gradients import clipped_share, gradient_norm, gradient_probe, gradient_training
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.settings import distinguished
@@ -25,6 +25,7 @@ from bench.results import Tables, load
 
 TABLES = {
     learning_curves: "evaluations",
+    accuracy: "evaluations",
     gradient_probe: "gradient_through_time",
     gradient_training: "gradient_through_time",
     spectral_radius: "spectrum",

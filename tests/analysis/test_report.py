@@ -14,7 +14,7 @@ from bench.analysis.report import warnings
 from bench.report import main
 
 FIGURES = {
-    *("learning_curves", "success", "gradient_probe", "gradient_training"),
+    *("learning_curves", "accuracy", "success", "gradient_probe", "gradient_training"),
     *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipped_share", "gradient_norm"),
 }
 
@@ -149,9 +149,9 @@ def test_a_figure_without_data_is_left_out_and_named(few):
     (few / "report" / "tables" / "clipping.csv").write_text("of an older report")
     assert main([str(few)]) == 0
     page = Page(few / "report" / "report.html")
-    assert {figure["id"] for figure in page.all("figure")} == {"learning_curves", "success"}
+    assert {figure["id"] for figure in page.all("figure")} == {"learning_curves", "accuracy", "success"}
     assert "The figure spectral radius is left out: these results hold no spectra of the recurrent weight." in page.text
-    assert {path.stem for path in figures.iterdir()} == {"learning_curves", "success"}
+    assert {path.stem for path in figures.iterdir()} == {"learning_curves", "accuracy", "success"}
     assert {path.stem for path in (few / "report" / "tables").iterdir()} == {"overview"}
 
 

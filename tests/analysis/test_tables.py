@@ -21,6 +21,7 @@ def five() -> pd.DataFrame:
             "updates": 3000,
             "final_skill": [0.99, 0.5, -1e9, np.nan, 0.02],
             "final_loss": [0.01, 0.2, np.nan, np.nan, 0.4],
+            "final_accuracy": [0.98, 0.6, np.nan, np.nan, 0.1],
             "recurrent_parameters": 4096,
             "parameters": 4353,
             "sequences": [48000, 48000, 1000, np.nan, 48000],
@@ -36,6 +37,7 @@ def test_a_row_says_how_every_run_ended(five):
     assert (round(row["low"], 2), round(row["high"], 2)) == (0.12, 0.77)
     assert row["score"] == np.median([0.99, 0.5, 0, 0, 0.02])
     assert row["loss"] == 0.4  # 2 of 5 are infinite
+    assert row["final_accuracy"] == 0.1  # and 2 of 5 are right never
 
 
 def test_text_of_that_row(five):
@@ -43,7 +45,7 @@ def test_text_of_that_row(five):
     assert row == {
         **{"task": "adding", "cell": "tanh", "clip": "1", "n": "5", "solved": "2/5 [0.12, 0.77]"},
         **{"relapsed": "1", "diverged": "1", "dead": "0", "failed": "1", "updates": "> 3000"},
-        **{"score": "0.02 [0.00, 0.50]", "loss": "0.400", "parameters": "4.1k / 4.35k"},
+        **{"score": "0.02 [0.00, 0.50]", "loss": "0.400", "accuracy": "10.0%", "parameters": "4.1k / 4.35k"},
         **{"sequences": "48k", "seconds": "5.3"},
     }
 
