@@ -30,10 +30,15 @@ def example(overrides: list[str]) -> Example:
     batch = task.sample(Stream(replica.seed, "train"), replica.batch_size).at(0)
     steps = task.steps if batch.lengths is None else int(batch.lengths)
     earlier = task.steps - steps
+    facts = {
+        **_facts(task),
+        "solved by": str(replica.rules["solved"]),
+        "example": f"the first sequence of update 0 with seed={replica.seed}, {steps} steps",
+    }
     return Example(
         task=_module(type(task)),
         variant=task.variant,
-        facts=_facts(task) | {"example": f"the first sequence of update 0 with seed={replica.seed}, {steps} steps"},
+        facts=facts,
         inputs=batch.inputs[:steps].numpy(),
         channels=task.channels,
         symbolic=task.symbolic,
@@ -84,7 +89,7 @@ def _facts(task: Task) -> dict[str, str]:
         "baseline loss": f"{_baseline(task)} per scored step",
         "chance accuracy": three_digits(task.chance_accuracy),
         "lag": f"{task.min_lag} at least, {_lag(task.mean_lag)} on average (time steps)",
-        "solved by": _rule(task),
+        "source's rule": _rule(task),
     }
     return {name: fact for name, fact in facts.items() if fact}
 

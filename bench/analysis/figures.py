@@ -62,7 +62,7 @@ def accuracy(
     band = quartiles(data, [row, col, hue, "update"], "accuracy")
 
     rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))
-    figure, panels = grid(rows, columns, "updates", "held-out accuracy (share of answers)")
+    figure, panels = grid(rows, columns, "updates", "held-out accuracy")
     draw_bands(panels, band, "update", row, col, hue, series)
     for (_, level), panel in panels.items():
         reference(panel, y=runs.loc[runs[col] == level, "chance_accuracy"].median())
