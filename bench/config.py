@@ -22,9 +22,12 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from bench.cells.cell import Cell
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
+from bench.network import Network
 from bench.replicas import Replica
+from tasks.task import Task
 
 OWN_PACKAGES = ("bench", "tasks")
 T = TypeVar("T")
@@ -59,6 +62,9 @@ def job(config: Mapping[str, Any]) -> Job:
     if not engine.supports(replica.network, torch.device(device)):
         name, cell = type(engine).__name__.lower(), type(replica.cell).__name__
         raise ConfigError(f"engine={name}: cannot train a {cell} on {device}; engine=auto chooses one that can")
+    if replica.treated and not engine.treats:
+        name = type(engine).__name__.lower()
+        raise ConfigError(f"engine={name}: takes no remedies and no clipping on the way back; engine=auto does")
     return Job(replica, engine, device, str(config["results"]))
 
 
@@ -161,7 +167,44 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration resolved to plain data, without Hydra's own part and the sweep that made it."""
     with_hydra = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(with_hydra, dict)
-    return {str(name): _numbers(value) for name, value in with_hydra.items() if name not in ("hydra", "sweep")}
+    return _sized({str(name): _numbers(value) for name, value in with_hydra.items() if name not in ("hydra", "sweep")})
+
+
+def _sized(config: dict[str, Any]) -> dict[str, Any]:
+    """With the cell's budget of parameters turned into its number of units, and no longer there.
+
+    A budget is no setting of a cell: a run asked for by budget and one asked for by the units that it comes to are the
+    same. Where both are given the budget wins, for `hidden` has a value in every yaml.
+    """
+    cell = config["cell"]
+    if not isinstance(cell, Mapping) or "parameters" not in cell:
+        return config
+    sized = {name: value for name, value in cell.items() if name != "parameters"}
+    if cell["parameters"] is not None:
+        budget = _plain(int, cell["parameters"], "cell.parameters")
+        sized["hidden"] = _units(sized, config["task"], budget, (*OWN_PACKAGES, *config["extensions"]))
+    return {**config, "cell": sized}
+
+
+def _units(node: Mapping[str, Any], task_node: Any, budget: int, allowed: Sequence[str]) -> int:
+    """The most units with which a cell and its readout have at most `budget` parameters."""
+    task: Task = build(Task, task_node, "task", allowed)  # type: ignore[type-abstract]
+    kind: type[Cell] = _target(Cell, node.get("_target_"), "cell", allowed)
+    multiple = kind.hidden_multiple
+
+    def count(multiples: int) -> int:
+        cell: Cell = build(Cell, {**node, "hidden": multiples * multiple}, "cell", allowed)  # type: ignore[type-abstract]
+        return Network(cell, task.inputs, task.outputs).parameter_count
+
+    if count(1) > budget:
+        raise ConfigError(f"cell.parameters={budget}: at least {count(1)}, which hidden={multiple} takes")
+    fits, too_many = 1, 2
+    while count(too_many) <= budget:
+        fits, too_many = too_many, 2 * too_many
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if count(middle) <= budget else (fits, middle)
+    return fits * multiple
 
 
 def _numbers(node: Any) -> Any:
@@ -185,8 +228,9 @@ def example(choice: str, **fields: Any) -> Any:
     group, _, name = choice.rpartition("/")
     section, _, role = group.partition("/")
     kind: Any = {**typing.get_type_hints(Replica), "engine": Engine}[section]
-    node = composed(f"{group}=[{name}]" if section == "measurement" else f"{group}={name}")[section]
-    if section == "measurement":
+    several = typing.get_origin(kind) is dict  # measurements and remedies: one may choose many
+    node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
+    if several:
         (node,), (_, kind) = node.values(), typing.get_args(kind)
     if role:
         node, kind = node[role], typing.get_type_hints(kind)[role]

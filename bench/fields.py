@@ -20,6 +20,15 @@ def per_replica_fields(component: object) -> list[str]:
     return [field.name for field in dataclasses.fields(component) if hints[field.name] == PerReplica]  # type: ignore[arg-type]
 
 
+def indexed(component: Component, rows: Any) -> Component:
+    """The component of some replicas of a pack: its `PerReplica` fields indexed; one that all share stays as it is."""
+    result: Any = copy.copy(component)
+    for name in per_replica_fields(result):
+        value = getattr(result, name)
+        object.__setattr__(result, name, value[rows] if isinstance(value, torch.Tensor) else value)
+    return result
+
+
 def joined(components: Sequence[Component], device: torch.device | str = "cpu") -> Component:
     """One component for a pack: equal to the first, its `PerReplica` fields those of all as a float64 tensor [R]."""
     result: Any = copy.copy(components[0])

@@ -24,11 +24,15 @@ class Random(Protocol):
 
 
 class Block(NamedTuple):
-    """What is to be filled: a matrix (rows, columns) or vector (rows,), of which gate, in a net of how many units."""
+    """What is to be filled: a matrix (rows, columns) or vector (rows,), of which gate, in a net of how many units.
+
+    shared: a stream that begins anew for every gate of a parameter, for starts that its gates have in common.
+    """
 
     shape: tuple[int, ...]
     hidden: int
-    gate: str | None = None
+    gate: str | None
+    shared: Random
 
     @property
     def fan_out(self) -> int:
@@ -92,6 +96,29 @@ class ForgetGateBias(Initializer):
 
 
 @dataclass(frozen=True)
+class Chrono(Initializer):
+    """b_f = ln u, b_i = -b_f, u ~ U[1, longest - 1) for every unit, every other bias 0.
+
+    A unit keeps sigmoid(b_f) = 1 - 1/(1 + u) of its state per step, and so remembers for 1 + u steps: up to `longest`.
+    An update gate z gets b_z = ln u, because in this suite, as in torch.nn.GRU, it keeps: h = (1 - z) n + z h_prev;
+    where 1 - z keeps, the sign would be the opposite. A cell without these gates starts at 0 altogether.
+
+    longest: T_max, the longest dependency expected, time steps, >= 2. Raises ValueError if less, or infinite.
+    Source: Tallec & Ollivier 2018, section 2 (arXiv:1804.11188).
+    """
+
+    longest: float
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.longest < math.inf:
+            raise ValueError(f"longest={self.longest}: a number of time steps, at least 2")
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        sign = {"f": 1.0, "i": -1.0, "z": 1.0}.get(block.gate or "", 0.0)
+        return sign * (1 + (self.longest - 2) * block.shared.uniform(*block.shape).double()).log()
+
+
+@dataclass(frozen=True)
 class Identity(Initializer):
     """W = gain * I, on every gate block of a gated cell.
 
@@ -120,6 +147,144 @@ class Orthogonal(Initializer):
         q, r = torch.linalg.qr(random.normal(max(rows, columns), min(rows, columns)))
         q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
         return self.gain * (q if rows >= columns else q.mT)
+
+
+@dataclass(frozen=True)
+class NormalizedPositiveDefinite(Initializer):
+    """W = (A + I) / e, A = R^T R / N, R [N, N] standard normal, e the largest eigenvalue of A + I (np-RNN).
+
+    W is symmetric, its largest eigenvalue is 1; for large N the others fill [1/5, 1]. Some ports divide A by N^2,
+    which leaves hardly more than the identity.
+    Source: Talathi & Vartak 2016 (arXiv:1511.03771).
+    """
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        r = random.normal(*block.shape)
+        shifted = r.mT @ r / block.fan_in + torch.eye(block.fan_in, dtype=torch.float64)
+        return shifted / torch.linalg.eigvalsh(shifted)[-1]
+
+
+@dataclass(frozen=True)
+class Sparse(Initializer):
+    """W has `nonzeros` entries ~ N(0, std^2) at random places of every column, all of them if it is shorter.
+
+    A column holds the connections that leave a unit, for h_t = phi(W h_{t-1} + ...). That is how the authors' code
+    thins its matrix out (RNN.py, where h W stands); a row, what enters a unit, has `nonzeros` on average.
+
+    nonzeros: >= 1, per column. std: >= 0. Raises ValueError if less.
+    Source: Pascanu, Mikolov & Bengio 2013, code of the experiments (arXiv:1211.5063).
+    """
+
+    nonzeros: int
+    std: float
+
+    def __post_init__(self) -> None:
+        if self.nonzeros < 1:
+            raise ValueError(f"nonzeros={self.nonzeros}: at least 1 in a column")
+        if not self.std >= 0:
+            raise ValueError(f"std={self.std}: a standard deviation is at least 0")
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        kept = random.uniform(*block.shape).argsort(dim=0, stable=True) < self.nonzeros
+        return torch.where(kept, self.std * random.normal(*block.shape), 0.0)
+
+
+@dataclass(frozen=True)
+class Henaff(Initializer):
+    """A[2k, 2k+1] = angle_k ~ U[-pi, pi), else 0: an orthogonal cell W = exp(A - A^T) starts with plane rotations.
+
+    The angles are those of W; with an odd number of units the last one is left as it is. For cells that keep W
+    orthogonal this way: as W itself A would be nilpotent.
+    Source: Henaff, Szlam & LeCun 2016 (arXiv:1602.06662), as in Lezcano-Casado & Martinez-Rubio 2019
+    (arXiv:1901.08428).
+    """
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        return _plane_rotations(_uniform(random, (block.fan_out // 2,), math.pi), block)
+
+
+@dataclass(frozen=True)
+class Cayley(Initializer):
+    """A[2k, 2k+1] = sqrt((1 - cos u_k) / (1 + cos u_k)), u_k ~ U[0, pi/2), else 0: as `Henaff`, with small angles.
+
+    The root is tan(u/2), in [0, 1). The Cayley transform (I + S)^-1 (I - S) of S = A - A^T rotates by u, its
+    exponential by tan(u/2) radians. expRNN's code has the opposite sign, which turns the planes the other way.
+    Source: Helfrich, Willmott & Ye 2018 (arXiv:1707.09520), as in Lezcano-Casado & Martinez-Rubio 2019
+    (arXiv:1901.08428).
+    """
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        u = math.pi / 2 * random.uniform(block.fan_out // 2).double()
+        return _plane_rotations(((1 - u.cos()) / (1 + u.cos())).sqrt(), block)
+
+
+def _plane_rotations(angles: Tensor, block: Block) -> Tensor:
+    a = torch.zeros(block.shape, dtype=torch.float64)
+    first = 2 * torch.arange(len(angles))
+    a[first, first + 1] = angles
+    return a
+
+
+@dataclass(frozen=True)
+class SpectralRadius(Initializer):
+    """W = radius * W_0 / rho(W_0), W_0 drawn from `start`, rho = max |eigenvalue|.
+
+    A matrix without a non-zero eigenvalue (zero, nilpotent) cannot be rescaled and is left as it is.
+
+    start: any initialiser of a square matrix; of a gated cell every gate's block is rescaled by itself.
+    radius: >= 0. Raises ValueError if negative or infinite.
+    Source: Jaeger 2001, "The echo state approach to analysing and training recurrent neural networks".
+    """
+
+    start: Initializer
+    radius: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.radius < math.inf:
+            raise ValueError(f"radius={self.radius}: a spectral radius is at least 0, and finite")
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        w = self.start.sample(random, block)
+        rho = torch.linalg.eigvals(w).abs().max()
+        return self.radius / rho * w if rho > 0 else w
+
+
+@dataclass(frozen=True)
+class PerGate(Initializer):
+    """The block of one gate from `chosen`, all other blocks from `others`.
+
+    The identity, say, is meant for what a cell adds to its memory, its candidate (LSTM: g, GRU: n), not for gates.
+    `others` draws for every block, so beside an identity the other gates start as they would without it.
+
+    gate: its name in the cell's equation; a cell without such a gate is filled by `others` alone.
+    chosen, others: any initialisers; `others` may be a PerGate for another gate.
+    """
+
+    gate: str
+    chosen: Initializer
+    others: Initializer
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        other = self.others.sample(random, block)
+        return self.chosen.sample(random, block) if block.gate == self.gate else other
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """w ~ U[low, high).
+
+    low, high: finite numbers, low <= high. Raises ValueError otherwise.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise ValueError(f"low={self.low}: at most high={self.high}, and both finite")
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        return self.low + (self.high - self.low) * random.uniform(*block.shape).double()
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ class Network:
     zero. On CPU this is what makes a replica's bits independent of its neighbours in the pack: a row begins and ends
     with whole vector registers.
 
-    inputs, outputs: I and O of the task.
+    inputs, outputs: I and O of the task. masked: whether training drops parts of the state (`remedies.dropout`).
     """
 
     cell: Cell
     inputs: int
     outputs: int
+    masked: bool = False
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -103,8 +104,18 @@ class Network:
                 views[name] = views[name].narrow(axis, 0, size)
         return views
 
+    def mask(self, *roles: str) -> Tensor:
+        """Which entries of a replica's row are parameters of these roles, or of any if none is given: [P], bool."""
+        mask = torch.zeros(self.flat_size, dtype=torch.bool)
+        for name, view in self.views(mask).items():
+            view.fill_(not roles or self.parameters[name].role in roles)
+        return mask
+
     def initial(self, initializers: Sequence[Initializers], seeds: Sequence[int]) -> Tensor:
-        """Starting parameters of a pack in float64 on the CPU, [R, P]: per replica its initialisers and its seed."""
+        """Starting parameters of a pack in float64 on the CPU, [R, P]: per replica its initialisers and its seed.
+
+        A parameter with a start of its own takes that.
+        """
         flat = torch.zeros(len(seeds), self.flat_size, dtype=torch.float64)
         for name, view in self.views(flat).items():
             parameter, shape = self.parameters[name], self.shape(name)
@@ -112,9 +123,13 @@ class Network:
             block_shape = shape[1:] if parameter.gated else shape
             for row, choice, seed in zip(view, initializers, seeds, strict=True):
                 random = Stream(seed, f"init/{name}", dtype=torch.float64)
+                if parameter.start is not None:
+                    row.copy_(parameter.start(random))
+                    continue
                 initializer = getattr(choice, parameter.role)
                 for block, gate in zip(row.unbind() if parameter.gated else [row], gates, strict=True):
-                    block.copy_(initializer.sample(random, Block(block_shape, self.cell.hidden, gate)))
+                    shared = Stream(seed, f"init/{name}/shared", dtype=torch.float64)
+                    block.copy_(initializer.sample(random, Block(block_shape, self.cell.hidden, gate, shared)))
         return flat
 
     def zero_state(self, weights: Weights, sequences: int) -> State:

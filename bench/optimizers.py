@@ -2,7 +2,11 @@
 
 The instance steps a zeroed tensor with learning rate 1; what it leaves there, times each replica's own learning rate,
 is the step of the weights. This is exact for every optimizer whose step is linear in its learning rate (not Rprop,
-not ASGD). Weight decay is added by the training loop, because the tensor that the optimizer sees is not the weight.
+not ASGD). Weight decay of both kinds is added by the training loop, because the tensor that the optimizer sees is not
+the weight.
+
+What torch.optim keeps as one number (Adam's `step`, NAdam's `mu_product`) counts the updates of the pack: where a
+replica skips one, its moments stay and its count goes on, so that its steps depend on no neighbour.
 """
 
 from __future__ import annotations
@@ -22,12 +26,20 @@ def _require(holds: bool, given: str, accepted: str) -> None:
         raise ValueError(f"{given}: {accepted}")
 
 
+def _require_decays(optimizer: Adam | NAdam | RAdam | Adamax) -> None:
+    _require(0 <= optimizer.beta1 < 1, f"beta1={optimizer.beta1}", "the decay beta1 lies in [0, 1)")
+    _require(0 <= optimizer.beta2 < 1, f"beta2={optimizer.beta2}", "the decay beta2 lies in [0, 1)")
+    _require(optimizer.eps > 0, f"eps={optimizer.eps}", "eps is greater than 0")
+
+
 @dataclass(frozen=True)
 class Optimizer(ABC):
     """A torch.optim class with its settings.
 
     lr: learning rate >= 0.
     weight_decay: L2 penalty >= 0, added to the (clipped) gradient as weight_decay * w, as torch.optim does.
+    decoupled_decay: >= 0; w <- w - lr decoupled_decay w before the step, which knows nothing of it. Adam with it is
+        AdamW: Loshchilov & Hutter 2019, Algorithm 2 with torch.optim's scale (arXiv:1711.05101).
     Raises ValueError on values out of range.
     """
 
@@ -35,10 +47,12 @@ class Optimizer(ABC):
 
     lr: PerReplica
     weight_decay: PerReplica
+    decoupled_decay: PerReplica
 
     def __post_init__(self) -> None:
         _require(self.lr >= 0, f"lr={self.lr}", "a learning rate is at least 0")
-        _require(self.weight_decay >= 0, f"weight_decay={self.weight_decay}", "weight decay is at least 0")
+        for name in ("weight_decay", "decoupled_decay"):
+            _require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "weight decay is at least 0")
 
     @abstractmethod
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
@@ -159,9 +173,78 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.beta1 < 1, f"beta1={self.beta1}", "the decay beta1 lies in [0, 1)")
-        _require(0 <= self.beta2 < 1, f"beta2={self.beta2}", "the decay beta2 lies in [0, 1)")
-        _require(self.eps > 0, f"eps={self.eps}", "eps is greater than 0")
+        _require_decays(self)
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adam([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps, amsgrad=self.amsgrad)
+
+
+@dataclass(frozen=True)
+class NAdam(Optimizer):
+    """Adam that looks ahead: w <- w - lr (mu_{n+1} m / (1 - M_{n+1}) + (1 - mu_n) g / (1 - M_n)) / (sqrt(v) + eps).
+
+    m: running mean of g; v: of g^2, without bias; mu_n = beta1 (1 - .96^(n momentum_decay) / 2), M_n = mu_1 ... mu_n.
+
+    beta1, beta2: decays in [0, 1). eps: > 0. momentum_decay: >= 0.
+    Source: Dozat 2016, Algorithm 2 ("Incorporating Nesterov momentum into Adam"); torch.optim.NAdam.
+    """
+
+    beta1: float
+    beta2: float
+    eps: float
+    momentum_decay: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_decays(self)
+        _require(self.momentum_decay >= 0, f"momentum_decay={self.momentum_decay}", "it is at least 0")
+
+    def build(self, delta: Tensor) -> torch.optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return torch.optim.NAdam([delta], lr=1.0, betas=betas, eps=self.eps, momentum_decay=self.momentum_decay)
+
+
+@dataclass(frozen=True)
+class RAdam(Optimizer):
+    """Adam that waits for its variance: w <- w - lr r_n m c_n / (sqrt(v) + eps), and w - lr m while rho_n <= 5.
+
+    m: running mean of g without bias; v: of g^2, its bias taken out by c_n = sqrt(1 - beta2^n);
+    rho_n = R - 2 n beta2^n / (1 - beta2^n), R = 2 / (1 - beta2) - 1,
+    r_n^2 = (rho_n - 4) (rho_n - 2) R / ((R - 4) (R - 2) rho_n).
+
+    beta1, beta2: decays in [0, 1). eps: > 0.
+    Source: Liu et al. 2020, Algorithm 2 (arXiv:1908.03265); torch.optim.RAdam.
+    """
+
+    beta1: float
+    beta2: float
+    eps: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_decays(self)
+
+    def build(self, delta: Tensor) -> torch.optim.Optimizer:
+        return torch.optim.RAdam([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps)
+
+
+@dataclass(frozen=True)
+class Adamax(Optimizer):
+    """Adam with the largest gradient in place of v: u <- max(beta2 u, |g| + eps), w <- w - lr m / u.
+
+    m: running mean of g without bias.
+
+    beta1, beta2: decays in [0, 1). eps: > 0.
+    Source: Kingma & Ba 2015, Algorithm 2 (arXiv:1412.6980); torch.optim.Adamax, which adds eps.
+    """
+
+    beta1: float
+    beta2: float
+    eps: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_decays(self)
+
+    def build(self, delta: Tensor) -> torch.optim.Optimizer:
+        return torch.optim.Adamax([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps)

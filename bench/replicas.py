@@ -21,6 +21,8 @@ from bench.network import Network
 from bench.nonfinite import Nonfinite
 from bench.optimizers import Optimizer
 from bench.outcomes import Rule
+from bench.remedies.remedy import Remedy
+from bench.schedules import Schedule
 from tasks.task import Task
 
 MASTERED = 0.99
@@ -73,6 +75,8 @@ class Replica:
     clipping: Clipping
     nonfinite: Nonfinite
     optimizer: Optimizer
+    schedule: Schedule
+    remedies: dict[str, Remedy]
     measurement: dict[str, Measurement]
     evaluation: Evaluation
     precision: Literal["float32", "float64"]
@@ -84,6 +88,10 @@ class Replica:
         for name, least in (("seed", 0), ("updates", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}: at least {least}")
+        for name, remedy in self.remedies.items():
+            reason = remedy.refusal(self.task)
+            if reason is not None:
+                raise ValueError(f"remedies={name}: {reason} ({type(self.task).__name__.lower()}); leave it out")
         if self.evaluation.rule == "historical" and self.task.historical_accuracy is None:
             name = type(self.task).__name__.lower()
             raise ValueError(
@@ -105,8 +113,17 @@ class Replica:
 
     @property
     def network(self) -> Network:
-        """Its cell with the readout that its task asks for."""
-        return Network(self.cell, self.task.inputs, self.task.outputs)
+        """Its cell, as its remedies want it, with the readout that its task asks for."""
+        cell = self.cell
+        for remedy in self.remedies.values():
+            cell = remedy.cell(cell)
+        masked = any(remedy.masks for remedy in self.remedies.values())
+        return Network(cell, self.task.inputs, self.task.outputs, masked)
+
+    @property
+    def treated(self) -> bool:
+        """Whether its clipping rule or a remedy has to do with what happens within a pass."""
+        return self.clipping.repairs or bool(self.remedies)
 
     @property
     def run_id(self) -> str:

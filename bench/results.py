@@ -128,7 +128,8 @@ class Tables:
     runs: one row per run: its outcome, its configuration (`task.length`, `clipping.threshold`, ...) and, per group,
         the name of the yaml chosen (`task`, `cell`, ...).
     environments: one row per run: with what it was made.
-    evaluations, spectrum, eigenvalues, state_jacobian, gradient_through_time, clipping: read when first asked for.
+    evaluations, spectrum, eigenvalues, state_jacobian, state, lyapunov, jacobian_product, gradient_through_time,
+        clipping: read when first asked for.
     """
 
     def __init__(self, directories: Sequence[RunDirectory]) -> None:
@@ -157,6 +158,18 @@ class Tables:
     @functools.cached_property
     def state_jacobian(self) -> pd.DataFrame:
         return self._table("state_jacobian")
+
+    @functools.cached_property
+    def state(self) -> pd.DataFrame:
+        return self._table("state")
+
+    @functools.cached_property
+    def lyapunov(self) -> pd.DataFrame:
+        return self._table("lyapunov")
+
+    @functools.cached_property
+    def jacobian_product(self) -> pd.DataFrame:
+        return self._table("jacobian_product")
 
     @functools.cached_property
     def gradient_through_time(self) -> pd.DataFrame:
@@ -194,7 +207,9 @@ def _run_row(directory: RunDirectory) -> dict[str, Any]:
     row: dict[str, Any] = {"run": directory.run_id, "folder": str(directory.path.parent), "message": None}
     for name, value in directory.outcome.items():
         row[name] = np.nan if value is None else value
-    return {**row, **flat(directory.config), **directory.overrides["choices"]}
+    config = directory.config
+    remedies = ", ".join(config.get("remedies", {})) or "none"
+    return {**row, **flat(config), **directory.overrides["choices"], "remedies": remedies}
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:

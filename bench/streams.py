@@ -43,7 +43,7 @@ class Stream:
 
     seeds: one per replica; a single number for one replica without the axis R.
     purpose: names what the numbers are for; other purposes are independent.
-    updates: None for shape [R, ...] (update 0), or U updates at once for shape [U, R, ...].
+    updates: one update (None for update 0) for shape [R, ...], or U updates at once for shape [U, R, ...].
     dtype: of the floating point numbers. Both precisions get the same values.
 
     Every draw returns `[*lead, *shape]` with lead (R) or (U, R) and moves the position on.
@@ -53,7 +53,7 @@ class Stream:
         self,
         seeds: Sequence[int] | int,
         purpose: str,
-        updates: Sequence[int] | None = None,
+        updates: Sequence[int] | int | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -64,8 +64,8 @@ class Stream:
         self.device = torch.device(device)
         self.lead: tuple[int, ...] = () if isinstance(seeds, int) else (len(seeds),)
         self._key = torch.tensor(words, device=device)[..., None]  # [R, 2, 1]
-        self._update = torch.zeros((), dtype=torch.int64, device=device)
-        if updates is not None:
+        self._update = torch.tensor(updates if isinstance(updates, int) else 0, device=device)
+        if updates is not None and not isinstance(updates, int):
             self.lead = (len(updates), *self.lead)
             self._update = torch.tensor(list(updates), device=device)[:, None, None]  # [U, 1, 1]
         self._position = 0

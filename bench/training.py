@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.clipping import gradient_norm
-from bench.engines.engine import Engine, Gradients, Program
+from bench.clipping import Step, gradient_norm
+from bench.engines.engine import Engine, Gradients, Program, Treatment
 from bench.fields import joined
 from bench.measurements.measurement import Columns, Snapshot
 from bench.network import Network
 from bench.outcomes import Rule, outcome
+from bench.remedies.remedy import Look
 from bench.replicas import Replica
 from bench.streams import Stream
 from tasks.task import Batch
@@ -73,19 +74,21 @@ class Training:
         self.network: Network = first.network
         self.updates = first.updates
         self.seeds = [replica.seed for replica in replicas]
-        self.program: Program = engine.program(self.network, self.task)
+        self.clipping = joined([replica.clipping for replica in replicas], device)
+        self.remedies = {name: joined([r.remedies[name] for r in replicas], device) for name in first.remedies}
+        treatment = Treatment(self.clipping, self.remedies)
+        self.program: Program = engine.program(self.network, self.task, treatment)
         self.records = [Record() for _ in replicas]
 
         start = self.network.initial([replica.initializer for replica in replicas], self.seeds)
         self.flat = start.to(device, first.dtype)
-        self.clipping = joined([replica.clipping for replica in replicas], device)
+        self.policy = joined([replica.nonfinite for replica in replicas], device)
+        self._recurrent, self._trained = self.network.mask("recurrent").to(device), self.network.mask().to(device)
         self.optimizer = joined([replica.optimizer for replica in replicas], device)
         self.delta = torch.zeros_like(self.flat)
         self.stepper = self.optimizer.build(self.delta)
-        self.lr, self.weight_decay = (
-            torch.as_tensor(value).to(first.dtype)[:, None]
-            for value in (self.optimizer.lr, self.optimizer.weight_decay)
-        )
+        self.weight_decay = self._column(self.optimizer.weight_decay)
+        self.schedule = joined([replica.schedule for replica in replicas], device)
         self.active = torch.ones(len(replicas), dtype=torch.bool, device=device)
         self.diverged_at: list[int | None] = [None] * len(replicas)
         self.norms = np.zeros((self.updates, len(replicas)))
@@ -103,14 +106,14 @@ class Training:
             due = [name for name, updates in measurements.items() if update in updates]
             traced = any(first.measurement[name].needs_trace for name in due)
             if update < self.updates or traced:
-                gradients = self.program.gradients(self.flat, batch, trace=traced)
+                batch, gradients = self._gradients(update, batch, traced)
             if due:
                 self._measure(update, due, gradients.trace if traced else {})
             if update in evaluations:
                 self._evaluate(update, time.perf_counter() - began)
                 report(self._progress(update))
             if update < self.updates:
-                self._step(update, gradients)
+                self._step(update, gradients, batch)
         self._finish(time.perf_counter() - began)
         return self.records
 
@@ -155,20 +158,50 @@ class Training:
             self._probes[count] = batch._replace(inputs=batch.inputs.double())
         return self._probes[count]
 
-    def _step(self, update: int, gradients: Gradients) -> None:
-        """One update of all active replicas, in the order non-finite policy, clip, weight decay, optimizer, weights."""
-        policy = self.replicas[0].nonfinite
-        finite = gradients.gradient.isfinite().all(-1)
-        norm = gradient_norm(gradients.gradient)
+    def _gradients(self, update: int, batch: Batch, traced: bool) -> tuple[Batch, Gradients]:
+        """Gradients of the loss with its penalties, on the batch as the remedies leave it, which is returned too."""
+        batch, masks = self.program.prepared(batch, lambda name: self._stream(name, update))
+        gradients = self.program.gradients(self.flat, batch, traced, masks)
+        look = self._look(update, batch)
+        for remedy in self.remedies.values():
+            penalty = remedy.penalty(look)
+            if penalty is not None:
+                gradients = gradients._replace(gradient=gradients.gradient + penalty)
+        return batch, gradients
+
+    def _stream(self, name: str, update: int) -> Stream:
+        return Stream(self.seeds, f"remedy/{name}", update, self.flat.dtype, self.device)
+
+    def _look(self, update: int, batch: Batch) -> Look:
+        """What a remedy may look at."""
+        losses = self.program.treatment.losses(self.task)
+        return Look(self.network, self.task, self.flat, self._trained, batch, losses, update)
+
+    def _step(self, update: int, gradients: Gradients, batch: Batch) -> None:
+        """One update of all active replicas.
+
+        In this order: non-finite policy, clip, noise, L2, optimizer, decoupled decay, weights.
+        """
+        gradient = gradients.gradient
+        finite = gradient.isfinite().all(-1)
         stepping = self.active & finite
         self.nonfinite[update] = (self.active & ~finite).cpu().numpy()
-        if policy.stops:
+        if self.policy.stops:
             for replica in (self.active & ~finite).nonzero().flatten().tolist():
                 self.diverged_at[replica] = update + 1
             self.active = stepping
-        gradient = gradients.gradient.where(stepping[:, None], torch.zeros_like(gradients.gradient))
-        clipped = self.clipping.clip(gradient, norm.where(stepping, torch.zeros_like(norm)))
+        replacement = self.policy.replacement(self.flat, self._recurrent)
+        if replacement is not None:
+            gradient, stepping = gradient.where(finite[:, None], replacement), self.active
+        norm = gradient_norm(gradient)
+        gradient = gradient.where(stepping[:, None], torch.zeros_like(gradient))
+        norm_of_steps = norm.where(stepping, torch.zeros_like(norm))
+        clipped = self.clipping.clip(self._clipping_step(update, gradient, norm_of_steps))
         self._note_clipping(update, norm, gradient_norm(clipped), stepping)
+        look = self._look(update, batch)
+        for name, remedy in self.remedies.items():
+            noise = remedy.noise(look, self._stream(name, update))
+            clipped = clipped if noise is None else clipped + noise
 
         kept = None if bool(stepping.all()) else self._optimizer_rows(~stepping)
         self.delta.zero_()
@@ -177,7 +210,17 @@ class Training:
         if kept is not None:
             self._restore(kept, ~stepping)
         step = self.delta.where(stepping[:, None], torch.zeros_like(self.delta))
-        self.flat = self.flat + self.lr * step
+        lr = self.optimizer.lr * self.schedule.factor(update, self.updates)
+        remaining = (1 - lr * self.optimizer.decoupled_decay).where(stepping, torch.ones_like(lr))
+        self.flat = self._column(remaining) * self.flat + self._column(lr) * step
+
+    def _column(self, values: Tensor | float) -> Tensor:
+        """A number per replica, as it multiplies the rows of `flat`: [R] -> [R, 1] in the run's precision."""
+        return torch.as_tensor(values).to(self.flat.dtype)[:, None]
+
+    def _clipping_step(self, update: int, gradient: Tensor, norm: Tensor) -> Step:
+        past = torch.from_numpy(self.norms[:update]).to(self.device)
+        return Step(gradient, norm, self.flat, self.network.views, update, self.updates, past)
 
     def _optimizer_rows(self, rows: Tensor) -> dict[str, Tensor]:
         state = self.stepper.state[self.delta]

@@ -15,7 +15,7 @@ def job(*overrides) -> Job:
 
 
 @pytest.mark.parametrize(
-    "group", ["task", "cell", "clipping", "nonfinite", "optimizer", "measurement", "engine", "initializer"]
+    "group", ["task", "cell", "clipping", "nonfinite", "optimizer", "schedule", "measurement", "engine", "initializer"]
 )
 def test_every_yaml_builds(group):
     for name in choices(group):
@@ -36,6 +36,7 @@ ADAM = {
     "_target_": "bench.optimizers.Adam",
     "lr": 0.1,
     "weight_decay": 0.0,
+    "decoupled_decay": 0.0,
     "beta1": 0.9,
     "beta2": 0.99,
     "eps": 1e-8,

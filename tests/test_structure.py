@@ -21,12 +21,21 @@ LEAVES = (
     "bench.nonfinite",
     "bench.optimizers",
     "bench.outcomes",
+    "bench.schedules",
 )
 NETWORK = ("bench.network",)
-MEASUREMENTS = ("bench.measurements",)
+MEASUREMENTS = ("bench.measurements", "bench.remedies")
 MACHINERY = ("bench.engines", "bench.replicas", "bench.training")
-AROUND = ("bench.config", "bench.results", "bench.showing", "bench.sweep", "bench.analysis", "bench.speed")
-ENTRIES = ("bench.__main__", "bench.report", "bench.show", "hydra_plugins")
+AROUND = (
+    "bench.checking",
+    "bench.config",
+    "bench.results",
+    "bench.showing",
+    "bench.sweep",
+    "bench.analysis",
+    "bench.speed",
+)
+ENTRIES = ("bench.__main__", "bench.report", "bench.show", "bench.check", "hydra_plugins")
 FLOORS = (GROUND, LEAVES, NETWORK, MEASUREMENTS, MACHINERY, AROUND, ENTRIES)
 
 MODULES = sorted(path for room in ("bench", "tasks", "hydra_plugins") for path in (ROOT / room).rglob("*.py"))
@@ -56,7 +65,7 @@ def test_imports_point_downward(path):
         assert all(floor(module) <= floor(name_of(path)) for module in imports(path))
 
 
-@pytest.mark.parametrize("room", ["bench/cells", "bench/measurements", "tasks"])
+@pytest.mark.parametrize("room", ["bench/cells", "bench/measurements", "bench/remedies", "tasks"])
 def test_siblings_do_not_import_each_other(room):
     """A component is what a yaml names; what several share stands in a module that no yaml names."""
     yaml = "".join(path.read_text() for path in (ROOT / "conf").rglob("*.yaml"))
@@ -70,7 +79,7 @@ def test_tasks_know_no_net_and_no_config():
 
 
 def test_entries_are_short():
-    for name in ("__main__", "report", "show"):
+    for name in ("__main__", "report", "show", "check"):
         assert len((ROOT / "bench" / f"{name}.py").read_text().splitlines()) < 60
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench import config
+from bench.engines.auto import Auto
 from bench.engines.batched import Batched
 from bench.engines.eager import Eager
 from bench.engines.library import Library
@@ -75,7 +76,8 @@ def test_bits_of_the_other_engines_do_not_depend_on_the_pack(make_replica, engin
 def test_measuring_changes_no_bit(make_replica, cell):
     plain = with_seeds(make_replica(f"cell={cell}", "updates=20", "measurement=[]"), range(2))
     measured = with_seeds(make_replica(f"cell={cell}", "updates=20", MEASURED), range(2))
-    (without, _), (with_all, records) = train(plain), train(measured)
+    engine = Auto().resolved(plain[0].network, CPU)
+    (without, _), (with_all, records) = train(plain, engine), train(measured, engine)
     assert torch.equal(without, with_all)
     assert {"spectrum", "eigenvalues", "state_jacobian", "gradient_through_time"} <= set(records[0].tables)
 
@@ -118,7 +120,7 @@ def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(make_replica
         gradients = training.program.gradients(training.flat, batches[update])
         if spoilt:
             gradients.gradient[1, 7] = torch.inf
-        training._step(update, gradients)
+        training._step(update, gradients, batches[update])
         state = training.stepper.state[training.delta]
         return training.flat.clone(), {k: v.clone() for k, v in state.items() if v.shape == training.flat.shape}
 

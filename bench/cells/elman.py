@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bench.axes import H, I
 from bench.cells.cell import Cell, Parameter, State, Weights
+
+
+def hard_sigmoid(a: Tensor) -> Tensor:
+    """clip(a/6 + 1/2, 0, 1); torch.nn.Hardsigmoid multiplies by a float32 sixth even in float64."""
+    return (a / 6 + 0.5).clamp(0, 1)
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "hard_sigmoid": hard_sigmoid,
+    "identity": torch.clone,
+}
 
 
 @dataclass(frozen=True)
 class Elman(Cell):
     """h_t = phi(W_hh h_{t-1} + W_xh x_t + b).
 
-    activation: phi, `tanh` or `relu`. With ReLU, W_hh = I and b = 0 at the start this is the IRNN of
-    Le, Jaitly & Hinton 2015 (arXiv:1504.00941), which is therefore a configuration and not a class.
+    activation: phi, one of
+        `tanh`          slope at most 1.
+        `relu`          max(a, 0). With W_hh = I and b = 0 at the start this is the IRNN of Le, Jaitly & Hinton 2015
+                        (arXiv:1504.00941), which is therefore a configuration and not a class.
+        `sigmoid`       1 / (1 + e^-a), slope at most 1/4.
+        `silu`          a sigmoid(a), also called Swish; slope between -.1 and 1.1. Elfwing, Uchibe & Doya 2018
+                        (arXiv:1702.03118), Ramachandran, Zoph & Le 2017 (arXiv:1710.05941).
+        `hard_sigmoid`  clip(a/6 + 1/2, 0, 1) as torch.nn.Hardsigmoid has it, slope 1/6 or 0; BinaryConnect's has 1/5.
+        `identity`      a: a linear net.
     """
 
-    activation: Literal["tanh", "relu"]
+    activation: Literal["tanh", "relu", "sigmoid", "silu", "hard_sigmoid", "identity"]
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -33,7 +57,7 @@ class Elman(Cell):
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT + weights["b"][..., None, :]
-        return (torch.tanh(a) if self.activation == "tanh" else torch.relu(a),)
+        return (_ACTIVATIONS[self.activation](a),)
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return {"W_hh": weights["W_hh"]}

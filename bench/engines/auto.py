@@ -8,7 +8,7 @@ import torch
 
 from bench.engines.batched import Batched
 from bench.engines.eager import Eager
-from bench.engines.engine import Engine, Program
+from bench.engines.engine import UNTREATED, Engine, Program, Treatment
 from bench.network import Network
 from tasks.task import Task
 
@@ -20,7 +20,7 @@ class Auto(Engine):
     def supports(self, network: Network, device: torch.device) -> bool:
         return True
 
-    def program(self, network: Network, task: Task) -> Program:
+    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         raise TypeError("resolve the automatic engine before it is set up")
 
     def resolved(self, network: Network, device: torch.device) -> Engine:

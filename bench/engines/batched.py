@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from bench.cells.elman import Elman
+from bench.cells.gru import GRU
 from bench.cells.lstm import LSTM
-from bench.engines.engine import Answers, Engine, Gradients, Program
+from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
 from bench.network import Network, padded
 from tasks.task import Batch, Task
 
@@ -29,29 +30,29 @@ SATURATED = 40.0  # e^40 is finite in both precisions, and tanh(20) is 1
 
 @dataclass(frozen=True)
 class Batched(Engine):
-    """Hand-written backward pass for Elman and LSTM."""
+    """Hand-written backward pass for Elman, GRU and LSTM."""
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        return type(network.cell) in _SWEEPS
+        return type(network.cell) in _SWEEPS and not network.masked
 
-    def program(self, network: Network, task: Task) -> Program:
-        return BatchedProgram(network, task)
+    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
+        return BatchedProgram(network, task, treatment)
 
 
 class BatchedProgram(Program):
     """The loops over time; what a step does is the `Sweep` of the cell."""
 
-    def __init__(self, network: Network, task: Task) -> None:
-        super().__init__(network, task)
+    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
+        super().__init__(network, task, treatment)
         self._sweeps: dict[tuple[object, ...], Sweep] = {}
 
-    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
+    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         gradient = torch.zeros_like(flat)
         with torch.no_grad():
             sweep = self._sweep(flat, batch.inputs, slots=self.task.steps)
             outputs = self._forward(sweep, batch).requires_grad_()
             with torch.enable_grad():
-                loss = self.mean_loss(self._by_sequence(outputs, batch), batch.targets)
+                loss = self.training_loss(self._by_sequence(outputs, batch), batch.targets)
                 (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
             norms = self._backward(sweep, d_outputs, trace)
             sweep.store(self.network.padded_views(gradient))
@@ -97,11 +98,20 @@ class BatchedProgram(Program):
         for t in reversed(range(steps)):
             if t in self.read:
                 sweep.backward_readout(t, d_outputs[t - self.read.start])
+            self._repair(sweep, first=True)
+            sweep.complete(t)
+            self._repair(sweep, first=False)
             sweep.backward(t)
             for name in states:
                 torch.linalg.vector_norm(sweep.d_states[name], dim=-1, dtype=torch.float64, out=norms[name][t])
             sweep.backward_recurrence(t)
         return norms
+
+    def _repair(self, sweep: Sweep, first: bool) -> None:
+        """Clip dL/dh_t, or after it the derivatives by the other parts of the state, where the rule clips them."""
+        if self.treatment.repairs:
+            for name in list(sweep.d_states)[:1] if first else list(sweep.d_states)[1:]:
+                sweep.d_states[name].copy_(self.treatment.repaired(sweep.d_states[name]))
 
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Of all steps `read` [S, R, B, padded O] to those scored, [R, B, A, O]."""
@@ -111,8 +121,8 @@ class BatchedProgram(Program):
 class Sweep(ABC):
     """The buffers of a pack and one cell's step on them, forward and backward.
 
-    G blocks of padded H rows: 1 for Elman, 4 for LSTM. `slots` steps are kept, the sequence length for training and 1
-    for answers alone.
+    G blocks of padded H rows: 1 for Elman, 4 for GRU and LSTM. `slots` steps are kept, the sequence length for training
+    and 1 for answers alone.
     """
 
     blocks: int
@@ -138,12 +148,11 @@ class Sweep(ABC):
         self.scratch = flat.new_zeros(2, replicas, sequences, hidden).unbind()
         self.d_states = {name: flat.new_zeros(replicas, sequences, hidden) for name in network.cell.states}
         self.alive = torch.zeros(replicas, dtype=torch.bool, device=flat.device)
+        self.units = network.cell.hidden  # without the padding
 
     def load(self, parts: dict[str, Tensor]) -> None:
         """Take over the parameters and start from h_0 = 0."""
-        self.weights[..., self.hidden] = parts["W_hh"].flatten(1, -2)
-        self.weights[..., self.input] = parts["W_xh"].flatten(1, -2)
-        self.weights[..., self.one] = parts["b"].flatten(1)
+        self.load_recurrence(parts)
         self.readout[..., self.hidden] = parts["W_hy"]
         self.readout[..., self.one] = parts["b_y"]
         self.columns[0, ..., self.hidden] = 0
@@ -151,13 +160,23 @@ class Sweep(ABC):
         for buffer in (self.d_weights, self.d_readout, *self.d_states.values()):
             buffer.zero_()
 
+    def load_recurrence(self, parts: dict[str, Tensor]) -> None:
+        """Take over the cell's own parameters."""
+        self.weights[..., self.hidden] = parts["W_hh"].flatten(1, -2)
+        self.weights[..., self.input] = parts["W_xh"].flatten(1, -2)
+        self.weights[..., self.one] = parts["b"].flatten(1)
+
     def store(self, gradients: dict[str, Tensor]) -> None:
         """Hand out the gradients of the parameters."""
+        self.store_recurrence(gradients)
+        gradients["W_hy"].copy_(self.d_readout[..., self.hidden])
+        gradients["b_y"].copy_(self.d_readout[..., self.one])
+
+    def store_recurrence(self, gradients: dict[str, Tensor]) -> None:
+        """Hand out those of the cell's own."""
         for name, columns in (("W_hh", self.hidden), ("W_xh", self.input)):
             gradients[name].copy_(self.d_weights[..., columns].reshape(gradients[name].shape))
         gradients["b"].copy_(self.d_weights[..., self.one].reshape(gradients["b"].shape))
-        gradients["W_hy"].copy_(self.d_readout[..., self.hidden])
-        gradients["b_y"].copy_(self.d_readout[..., self.one])
 
     def forward(self, t: int, x: Tensor, ended: Tensor | None) -> None:
         """Write the state after input x [R, B, I]; a sequence that has `ended` [R, B] holds the state before."""
@@ -189,9 +208,12 @@ class Sweep(ABC):
     def step(self, t: int, row: Tensor, h: Tensor) -> None:
         """Write h_t from row [h_{t-1} | x_t | 1], [R, B, K]."""
 
+    def complete(self, t: int) -> None:  # noqa: B027 (cells without another part of the state have nothing to do)
+        """Make `d_states` total derivatives, which dL/dh_t is already."""
+
     @abstractmethod
     def backward(self, t: int) -> None:
-        """Make `d_states`, so far from later steps and the readout, total derivatives, and fill `delta`."""
+        """From the total derivatives `d_states` fill `delta`."""
 
 
 class TanhSweep(Sweep):
@@ -226,6 +248,140 @@ class ReLUSweep(Sweep):
     def backward(self, t: int) -> None:
         h = self.states[t + 1]
         torch.ops.aten.threshold_backward.grad_input(self.d_states["h"], h, 0, grad_input=self.delta)
+
+
+class IdentitySweep(Sweep):
+    """h = a: delta = dh."""
+
+    blocks = 1
+
+    def step(self, t: int, row: Tensor, h: Tensor) -> None:
+        torch.bmm(row, self.weights.mT, out=h)
+
+    def backward(self, t: int) -> None:
+        self.delta.copy_(self.d_states["h"])
+
+
+class SigmoidSweep(Sweep):
+    """h = sigmoid(a): delta = dh h (1 - h)."""
+
+    blocks = 1
+
+    def load_recurrence(self, parts: dict[str, Tensor]) -> None:
+        super().load_recurrence(parts)
+        self.weights[:, self.units :, self.one] = -torch.inf  # else the padding would be at sigmoid(0) = 1/2
+
+    def step(self, t: int, row: Tensor, h: Tensor) -> None:
+        a, _ = self.scratch
+        torch.bmm(row, self.weights.mT, out=a)
+        torch.sigmoid(a, out=h)
+
+    def backward(self, t: int) -> None:
+        h = self.states[t + 1]
+        torch.ops.aten.sigmoid_backward.grad_input(self.d_states["h"], h, grad_input=self.delta)
+
+
+class HardSigmoidSweep(Sweep):
+    """h = clip(a/6 + 1/2, 0, 1): delta = dh / 6 where 0 < h < 1."""
+
+    blocks = 1
+
+    def load_recurrence(self, parts: dict[str, Tensor]) -> None:
+        super().load_recurrence(parts)
+        self.weights[:, self.units :, self.one] = -torch.inf  # as in SigmoidSweep
+
+    def step(self, t: int, row: Tensor, h: Tensor) -> None:
+        a, _ = self.scratch
+        torch.bmm(row, self.weights.mT, out=a)
+        torch.clamp(a.div_(6).add_(0.5), 0, 1, out=h)
+
+    def backward(self, t: int) -> None:
+        h = self.states[t + 1]
+        torch.ops.aten.hardtanh_backward.grad_input(self.d_states["h"], h, 0, 1, grad_input=self.delta)
+        self.delta.div_(6)
+
+
+class SiLUSweep(Sweep):
+    """h = a s, s = sigmoid(a): delta = dh (s + h - h s)."""
+
+    blocks = 1
+
+    def __init__(self, network: Network, flat: Tensor, sequences: int, slots: int) -> None:
+        super().__init__(network, flat, sequences, slots)
+        # rows with a gap between them, like those of h: torch.sigmoid rounds otherwise in a tensor's last few places
+        self.gate = flat.new_zeros(slots, *self.rows[0].shape)[..., self.hidden].unbind()
+
+    def step(self, t: int, row: Tensor, h: Tensor) -> None:
+        a, _ = self.scratch
+        torch.bmm(row, self.weights.mT, out=a)
+        s = self.gate[t % self.slots]
+        torch.sigmoid(a, out=s)
+        torch.mul(a, s, out=h)
+
+    def backward(self, t: int) -> None:
+        h, s = self.states[t + 1], self.gate[t]
+        slope, product = self.scratch
+        torch.mul(h, s, out=product)
+        torch.add(h, s, out=slope).sub_(product)
+        torch.mul(self.d_states["h"], slope, out=self.delta)
+
+
+class GRUSweep(Sweep):
+    """The GRU's step in four blocks: W_hn h + b_hn, which r multiplies, then r, z and W_xn x + b_n."""
+
+    blocks = 4
+
+    def __init__(self, network: Network, flat: Tensor, sequences: int, slots: int) -> None:
+        super().__init__(network, flat, sequences, slots)
+        replicas, hidden = len(flat), network.padded_hidden
+        gates = flat.new_zeros(slots, replicas, sequences, 4 * hidden)
+        self.gates = gates.unbind()
+        self.from_h, self.r, self.z, self.n = (part.unbind() for part in gates.split(hidden, dim=-1))
+        self.reset_and_update = gates[..., hidden : 3 * hidden].unbind()
+        self.d_from_h, self.d_r, self.d_z, self.d_n = self.delta.split(hidden, dim=-1)
+        self.kept = torch.zeros_like(self.d_states["h"])  # what reaches h_{t-1} through z * h_{t-1}
+        self.rows_of_h = slice(0, 3 * hidden)  # n, r, z
+        self.rows_of_x = slice(hidden, 4 * hidden)  # r, z, n
+
+    def load_recurrence(self, parts: dict[str, Tensor]) -> None:
+        self.weights[:, self.rows_of_h, self.hidden] = parts["W_hh"].roll(1, dims=1).flatten(1, -2)
+        self.weights[:, self.rows_of_x, self.input] = parts["W_xh"].flatten(1, -2)
+        self.weights[:, self.rows_of_x, self.one] = parts["b"].flatten(1)
+        self.weights[:, self.hidden, self.one] = parts["b_hn"]
+
+    def store_recurrence(self, gradients: dict[str, Tensor]) -> None:
+        of_h, of_x = self.d_weights[:, self.rows_of_h, self.hidden], self.d_weights[:, self.rows_of_x]
+        gradients["W_hh"].copy_(of_h.unflatten(1, (3, -1)).roll(-1, dims=1))
+        gradients["W_xh"].copy_(of_x[..., self.input].unflatten(1, (3, -1)))
+        gradients["b"].copy_(of_x[..., self.one].unflatten(1, (3, -1)))
+        gradients["b_hn"].copy_(self.d_weights[:, self.hidden, self.one])
+
+    def step(self, t: int, row: Tensor, h: Tensor) -> None:
+        at, (a, scratch) = t % self.slots, self.scratch
+        n, z = self.n[at], self.z[at]
+        torch.bmm(row, self.weights.mT, out=self.gates[at])
+        self.reset_and_update[at].sigmoid_()
+        torch.mul(self.r[at], self.from_h[at], out=a)
+        a.add_(n).mul_(2)
+        tanh_of_half(a, scratch, out=n)
+        torch.sub(row[..., self.hidden], n, out=a)  # h_t = n + z * (h_{t-1} - n)
+        torch.add(n, a.mul_(z), out=h)
+
+    def backward(self, t: int) -> None:
+        from_h, r, z, n, dh = self.from_h[t], self.r[t], self.z[t], self.n[t], self.d_states["h"]
+        _, product = self.scratch
+        torch.mul(dh, z, out=self.kept)
+        torch.sub(self.states[t], n, out=product).mul_(dh)
+        torch.ops.aten.sigmoid_backward.grad_input(product, z, grad_input=self.d_z)
+        torch.sub(dh, self.kept, out=product)
+        torch.ops.aten.tanh_backward.grad_input(product, n, grad_input=self.d_n)
+        torch.mul(self.d_n, r, out=self.d_from_h)
+        torch.mul(self.d_n, from_h, out=product)
+        torch.ops.aten.sigmoid_backward.grad_input(product, r, grad_input=self.d_r)
+
+    def backward_recurrence(self, t: int) -> None:
+        super().backward_recurrence(t)
+        self.d_states["h"] += self.kept
 
 
 class LSTMSweep(Sweep):
@@ -267,15 +423,19 @@ class LSTMSweep(Sweep):
         tanh_of_half(a, denominator, out=self.squashed[at])
         torch.mul(self.o[at], self.squashed[at], out=h)
 
-    def backward(self, t: int) -> None:
-        i, f, g, o, squashed = self.i[t], self.f[t], self.g[t], self.o[t], self.squashed[t]
+    def complete(self, t: int) -> None:
         dh, dc = self.d_states["h"], self.d_states["c"]
         if t + 1 < self.slots:  # until now dc is dL/dc_{t+1}
             dc *= self.f[t + 1]
         through_h, product = self.scratch
-        torch.mul(dh, o, out=product)
-        torch.ops.aten.tanh_backward.grad_input(product, squashed, grad_input=through_h)
+        torch.mul(dh, self.o[t], out=product)
+        torch.ops.aten.tanh_backward.grad_input(product, self.squashed[t], grad_input=through_h)
         dc += through_h
+
+    def backward(self, t: int) -> None:
+        i, f, g, o, squashed = self.i[t], self.f[t], self.g[t], self.o[t], self.squashed[t]
+        dh, dc = self.d_states["h"], self.d_states["c"]
+        _, product = self.scratch
         torch.mul(dc, g, out=product)
         torch.ops.aten.sigmoid_backward.grad_input(product, i, grad_input=self.d_i)
         torch.mul(dc, self.c[t], out=product)
@@ -295,8 +455,15 @@ def tanh_of_half(a: Tensor, denominator: Tensor, out: Tensor) -> None:
 
 def _elman_sweep(network: Network, flat: Tensor, sequences: int, slots: int) -> Sweep:
     assert isinstance(network.cell, Elman)
-    sweeps = {"tanh": TanhSweep, "relu": ReLUSweep}
-    return sweeps[network.cell.activation](network, flat, sequences, slots)
+    return _ELMAN_SWEEPS[network.cell.activation](network, flat, sequences, slots)
 
 
-_SWEEPS = {Elman: _elman_sweep, LSTM: LSTMSweep}
+_ELMAN_SWEEPS: dict[str, type[Sweep]] = {
+    "tanh": TanhSweep,
+    "relu": ReLUSweep,
+    "sigmoid": SigmoidSweep,
+    "silu": SiLUSweep,
+    "hard_sigmoid": HardSigmoidSweep,
+    "identity": IdentitySweep,
+}
+_SWEEPS = {Elman: _elman_sweep, GRU: GRUSweep, LSTM: LSTMSweep}

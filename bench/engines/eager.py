@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bench.cells.cell import State, held
-from bench.engines.engine import Answers, Engine, Gradients, Program
+from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
 from bench.network import Network
 from tasks.task import Batch, Task
+
+WHOLE_REGISTERS = 32  # torch's vector loops take two registers at a time, on AVX512 32 numbers in float32
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Eager(Engine):
     def supports(self, network: Network, device: torch.device) -> bool:
         return True
 
-    def program(self, network: Network, task: Task) -> Program:
-        return EagerProgram(network, task)
+    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
+        return EagerProgram(network, task, treatment)
 
 
 class EagerProgram(Program):
@@ -32,31 +35,46 @@ class EagerProgram(Program):
     single replica runs its own copy.
     """
 
-    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
-        width = len(flat) if self.network.cell.hidden == self.network.padded_hidden else 1
+    def _programs(self, replicas: int) -> Iterator[tuple[list[int], int]]:
+        """Which replicas run as one program, and how many of them are no copies."""
+        width = replicas if self.network.cell.hidden % WHOLE_REGISTERS == 0 else 1
+        for first in range(0, replicas, width):
+            yield [first, first] if width == 1 else list(range(width)), width
+
+    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         parts = []
-        for first in range(0, len(flat), width):
-            rows = [first, first] if width == 1 else list(range(width))
-            loss, gradient, traces = self._gradients(flat[rows], batch.at(rows), trace)
+        for rows, width in self._programs(len(flat)):
+            chosen = Masks(*(mask if mask is None else mask[rows] for mask in masks))
+            treated = EagerProgram(self.network, self.task, self.treatment.at(rows))
+            loss, gradient, traces = treated._gradients(flat[rows], batch.at(rows), trace, chosen)
             parts.append(Gradients(loss[:width], gradient[:width], {n: norms[:width] for n, norms in traces.items()}))
         joined_traces = {name: torch.cat([part.trace[name] for part in parts]) for name in parts[0].trace}
         return Gradients(
             torch.cat([part.loss for part in parts]), torch.cat([part.gradient for part in parts]), joined_traces
         )
 
-    def _gradients(self, flat: Tensor, batch: Batch, trace: bool) -> Gradients:
+    def _gradients(self, flat: Tensor, batch: Batch, trace: bool, masks: Masks) -> Gradients:
         flat = flat.detach().requires_grad_()
         with torch.enable_grad():
-            states, outputs = self._unroll(flat, batch)
-            if trace:
-                for part in (part for state in states for part in state):
+            states, outputs = self._unroll(flat, batch, masks)
+            for part in (part for state in states for part in state):
+                if self.treatment.repairs:
+                    part.register_hook(self.treatment.repaired)
+                if trace:
                     part.retain_grad()
-            loss = self.mean_loss(outputs, batch.targets)
+            loss = self.training_loss(outputs, batch.targets)
             loss.sum().backward()
         assert flat.grad is not None
         return Gradients(loss.detach(), flat.grad, self._trace(states, batch) if trace else {})
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
+        parts = []
+        for rows, width in self._programs(len(flat)):
+            outputs, alive = self._answers(flat[rows], batch.at(rows))
+            parts.append(Answers(outputs[:width], alive[:width]))
+        return Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def _answers(self, flat: Tensor, batch: Batch) -> Answers:
         with torch.no_grad():
             states, outputs = self._unroll(flat, batch)
         active = torch.stack([(state[0] != 0).any(-1) for state in states], dim=-1)  # [R, B, T]
@@ -64,18 +82,22 @@ class EagerProgram(Program):
             active &= torch.arange(active.shape[-1], device=active.device) < batch.lengths[..., None]
         return Answers(outputs, active.flatten(1).any(-1))
 
-    def _unroll(self, flat: Tensor, batch: Batch) -> tuple[list[State], Tensor]:
+    def _unroll(self, flat: Tensor, batch: Batch, masks: Masks = NO_MASKS) -> tuple[list[State], Tensor]:
         """States after each step, and the outputs of the scored ones [R, B, A, O].
 
         What a sequence that has ended would have gone on to is among the states, but nothing comes of it.
         """
-        weights = self.network.views(flat)
+        weights = self.network.cell.prepared(self.network.views(flat))
         before = self.network.zero_state(weights, batch.inputs.shape[-3])
         states = []
         for t, x in enumerate(batch.inputs.unbind(-2)):
-            states.append(self.network.cell.step(weights, x, before))
+            seen = before if masks.recurrent is None else (before[0] * masks.recurrent, *before[1:])
+            states.append(self.network.cell.step(weights, x, seen))
             before = states[t] if batch.lengths is None else held(states[t], before, batch.lengths <= t)
-        outputs = [self.network.readout(weights, states[t][0]) for t in self.read]
+        hidden = torch.stack([states[t][0] for t in self.read], dim=-2)
+        if masks.readout is not None:
+            hidden = hidden * masks.readout
+        outputs = [self.network.readout(weights, h) for h in hidden.unbind(-2)]
         return states, self.scored(torch.stack(outputs, dim=-2), batch)
 
     def _trace(self, states: list[State], batch: Batch) -> dict[str, Tensor]:

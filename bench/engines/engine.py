@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from bench.clipping import Clipping
+from bench.fields import indexed
 from bench.network import Network
+from bench.remedies.remedy import Losses, Remedy
+from bench.streams import Stream
 from tasks.task import Batch, Task, own_last
 
 MATHEMATICS = 1  # part of every run's identity: raised when a mended formula changes what engines answer
@@ -42,6 +47,48 @@ class Answers(NamedTuple):
     alive: Tensor
 
 
+class Masks(NamedTuple):
+    """Factors for parts of the state: `recurrent` [R, B, H] for the h that the cell sees, `readout` [R, B, S, H]."""
+
+    recurrent: Tensor | None = None
+    readout: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What the clipping rule and the remedies of a pack, by name, do within a pass."""
+
+    clipping: Clipping | None = None
+    remedies: Mapping[str, Remedy] = field(default_factory=dict)
+
+    def at(self, rows: list[int]) -> Treatment:
+        """For some replicas of the pack."""
+        clipping = None if self.clipping is None else indexed(self.clipping, rows)
+        return Treatment(clipping, {name: indexed(remedy, rows) for name, remedy in self.remedies.items()})
+
+    def losses(self, task: Task) -> Losses:
+        """Those to train on."""
+        losses: Losses = task.losses
+        for remedy in self.remedies.values():
+            losses = remedy.losses(losses)
+        return losses
+
+    @property
+    def repairs(self) -> bool:
+        """Whether the gradient is clipped on its way back through time."""
+        return self.clipping is not None and self.clipping.repairs
+
+    def repaired(self, d_state: Tensor) -> Tensor:
+        """dL/dh_t (or dL/dc_t) of the mean over B sequences, [R, B, H], clipped as that of each one's own loss."""
+        assert self.clipping is not None
+        sequences = d_state.shape[-2]
+        return self.clipping.repaired(d_state * sequences) / sequences
+
+
+NO_MASKS = Masks()
+UNTREATED = Treatment()
+
+
 class Program(ABC):
     """An engine set up for one network and task; it may keep buffers between calls.
 
@@ -49,14 +96,28 @@ class Program(ABC):
     read: the steps at which some sequence of a batch is scored.
     """
 
-    def __init__(self, network: Network, task: Task) -> None:
+    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
         self.network = network
         self.task = task
+        self.treatment = treatment
         self.read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
 
+    def prepared(self, batch: Batch, stream: Callable[[str], Stream]) -> tuple[Batch, Masks]:
+        """The batch as the remedies want it trained on, and what they mask; `stream` is a remedy's own, by its name."""
+        masks = {}
+        for name, remedy in self.treatment.remedies.items():
+            batch = batch._replace(inputs=remedy.inputs(batch.inputs, stream(name)))
+            for part in remedy.masks:
+                steps = {"recurrent": (), "readout": (len(self.read),)}[part]
+                masks[part] = remedy.mask((batch.inputs.shape[1], *steps, self.network.cell.hidden), stream(name))
+        return batch, Masks(**masks)
+
     @abstractmethod
-    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
-        """Loss, gradient and, if asked, trace for parameters flat [R, P]; asking never changes the gradient's bits."""
+    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
+        """Loss, gradient and, if asked, trace for parameters flat [R, P]; asking never changes the gradient's bits.
+
+        masks: for a network that is `masked`.
+        """
 
     @abstractmethod
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
@@ -71,18 +132,27 @@ class Program(ABC):
         return own_last(trace[..., None], batch.lengths, self.task.steps, self.task.least_steps)[..., 0]
 
     def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean over batch and scored steps of outputs [..., B, A, O]: [...]."""
+        """The task's loss, mean over batch and scored steps of outputs [..., B, A, O]: [...]."""
         return self.task.losses(outputs, targets).flatten(-2).mean(-1)
+
+    def training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The same of the loss that is trained on."""
+        return self.treatment.losses(self.task)(outputs, targets).flatten(-2).mean(-1)
 
 
 @dataclass(frozen=True)
 class Engine(ABC):
-    """A way to compute gradients; all ways agree to rounding."""
+    """A way to compute gradients; all ways agree to rounding.
+
+    treats: whether it can do what a clipping rule or a remedy does within a pass.
+    """
+
+    treats: ClassVar[bool] = True
 
     @abstractmethod
     def supports(self, network: Network, device: torch.device) -> bool:
         """Whether this engine can train this network there."""
 
     @abstractmethod
-    def program(self, network: Network, task: Task) -> Program:
+    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         """The engine set up for one network and task."""

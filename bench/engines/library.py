@@ -1,4 +1,4 @@
-"""torch.nn.RNN and torch.nn.LSTM, one replica at a time: what one would write without this suite, and its yardstick."""
+"""torch.nn.RNN, GRU and LSTM, one replica at a time: what one would write without this suite, and its yardstick."""
 
 from __future__ import annotations
 
@@ -8,35 +8,44 @@ import torch
 from torch import Tensor
 
 from bench.cells.elman import Elman
+from bench.cells.gru import GRU
 from bench.cells.lstm import LSTM
 from bench.engines.batched import Batched
-from bench.engines.engine import Answers, Engine, Gradients, Program
+from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
 from bench.network import Network
 from tasks.task import Batch, Task
 
-_COUNTERPARTS = {"W_hh": "weight_hh_l0", "W_xh": "weight_ih_l0", "b": "bias_ih_l0"}
+# ours are the last rows of theirs: of a GRU's second bias only the candidate's, else all
+_COUNTERPARTS = {"W_hh": "weight_hh_l0", "W_xh": "weight_ih_l0", "b": "bias_ih_l0", "b_hn": "bias_hh_l0"}
 
 
 @dataclass(frozen=True)
 class Library(Engine):
-    """torch.nn's recurrent nets, their second bias zero and untrained. They give no trace: `Batched` measures it."""
+    """torch.nn's recurrent nets; of their second bias a GRU's b_hn is trained, all else is zero and stays so.
+
+    They give no trace: `Batched` measures it.
+    """
+
+    treats = False
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        return isinstance(network.cell, Elman | LSTM)
+        cell = network.cell
+        return isinstance(cell, GRU | LSTM) or (isinstance(cell, Elman) and cell.activation in ("tanh", "relu"))
 
-    def program(self, network: Network, task: Task) -> Program:
-        return LibraryProgram(network, task)
+    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
+        return LibraryProgram(network, task, treatment)
 
 
 class LibraryProgram(Program):
     """One torch.nn module, loaded with each replica's parameters in turn."""
 
-    def __init__(self, network: Network, task: Task) -> None:
-        super().__init__(network, task)
+    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
+        super().__init__(network, task, treatment)
         self._measuring = Batched().program(network, task)
+        self._counterparts = {name: _COUNTERPARTS[name] for name in network.cell.parameters}
         self._modules: dict[tuple[torch.device, torch.dtype], torch.nn.RNNBase] = {}
 
-    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False) -> Gradients:
+    def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         rows = [self._gradient(flat[r], batch.at(r)) for r in range(len(flat))]
         losses, gradients = (torch.stack(column) for column in zip(*rows, strict=True))
         return Gradients(losses, gradients, self._measuring.gradients(flat, batch, True).trace if trace else {})
@@ -46,14 +55,14 @@ class LibraryProgram(Program):
         trained = {name: weights[name] for name in ("W_hy", "b_y")}
         for weight in trained.values():
             weight.requires_grad_()
-        trained |= {name: getattr(module, theirs) for name, theirs in _COUNTERPARTS.items()}
+        trained |= {name: getattr(module, theirs) for name, theirs in self._counterparts.items()}
         with torch.enable_grad():
             loss = self.mean_loss(self._outputs(module, weights, batch)[0], batch.targets)
             gradients = torch.autograd.grad(loss, list(trained.values()))
         gradient = torch.zeros_like(flat)
         views = self.network.views(gradient)
         for name, values in zip(trained, gradients, strict=True):
-            views[name].copy_(values.view_as(views[name]))
+            views[name].copy_(values.flatten()[-views[name].numel() :].view_as(views[name]))
         return loss.detach(), gradient
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
@@ -76,9 +85,9 @@ class LibraryProgram(Program):
             self._modules[key] = self._module().to(*key)
         module, weights = self._modules[key], self.network.views(flat.detach())
         with torch.no_grad():
-            for name, theirs in _COUNTERPARTS.items():
-                parameter = getattr(module, theirs)
-                parameter.copy_(weights[name].reshape(parameter.shape))
+            for name, theirs in self._counterparts.items():
+                values = weights[name].flatten()
+                getattr(module, theirs).view(-1)[-len(values) :] = values
         return module, weights
 
     def _module(self) -> torch.nn.RNNBase:
@@ -88,6 +97,8 @@ class LibraryProgram(Program):
                 self.network.inputs, cell.hidden, nonlinearity=cell.activation, batch_first=True
             )
         else:
-            module = torch.nn.LSTM(self.network.inputs, cell.hidden, batch_first=True)
-        module.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
+            kind = torch.nn.GRU if isinstance(cell, GRU) else torch.nn.LSTM
+            module = kind(self.network.inputs, cell.hidden, batch_first=True)
+        second = module.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
+        second.requires_grad_("b_hn" in self._counterparts)
         return module

@@ -53,7 +53,8 @@ def training_step(engine: Engine, task: str, cell: str, hidden: int, length: int
     batches = training._training_batches()
 
     def step() -> None:
-        training._step(0, training.program.gradients(training.flat, next(batches)))
+        batch, gradients = training._gradients(0, next(batches), traced=False)
+        training._step(0, gradients, batch)
 
     return step
 
@@ -107,7 +108,7 @@ def test_making_data(benchmark, task: str, variant: str) -> None:  # type: ignor
     batch = next(batches)
 
     def update() -> None:
-        training._step(0, training.program.gradients(training.flat, batch))
+        training._step(0, training._gradients(0, batch, traced=False)[1], batch)
 
     def data() -> None:
         for _ in range(DATA_UPDATES):

@@ -54,6 +54,7 @@ def loader():
         ["cell=irnn", "initializer=orthogonal", "initializer.recurrent.gain=0.5"],
         ["task=copying", "task.length=7", "clipping=value", "clipping.threshold=.inf"],
         ["measurement=[spectrum]", "optimizer=rmsprop", "optimizer.lr=0.01", "evaluation.every=5"],
+        ["remedies=[l1_penalty,gradient_noise]", "remedies.l1_penalty.strength=0.1", "schedule=cosine"],
         ["extensions=[one,two]", "engine=eager", "+measurement.spectrum.extra=1"],
     ],
 )
