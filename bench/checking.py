@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -137,7 +137,7 @@ def _comparison(name: str, gradient: Tensor, slope: Tensor, uncertainty: Tensor,
 
 @dataclass(frozen=True)
 class _Question:
-    """The loss that is trained on, with all that remedies have to do with it, as a function of the parameters."""
+    """The loss that is trained on, with what remedies do within a pass, as a function of the parameters."""
 
     program: Program
     batch: Batch
@@ -155,21 +155,27 @@ class _Question:
 
     def loss(self, flat: Tensor) -> Tensor:
         """[N, P] -> [N]."""
-        gradients, look = self._pass(flat)
-        prices = [remedy.price(look) for remedy in self.program.treatment.remedies.values()]
-        return gradients.loss + sum(price for price in prices if price is not None)
+        return self._pass(flat)[0].loss
 
     def gradient(self, flat: Tensor) -> Tensor:
-        """[N, P] -> [N, P]. Raises ConfigError for a remedy whose gradient is not that of a loss."""
+        """[N, P] -> [N, P]. Raises ConfigError for a remedy whose gradient is not that of a loss.
+
+        A remedy's penalty is compared with autograd's derivative of its price, for differences of |w| have a kink at
+        0: what the two are apart is added here.
+        """
         gradients, look = self._pass(flat)
         gradient = gradients.gradient
         for name, remedy in self.program.treatment.remedies.items():
             penalty = remedy.penalty(look)
-            if penalty is not None and remedy.price(look) is None:
+            if penalty is None:
+                continue
+            at = flat.detach().requires_grad_()
+            price = remedy.price(replace(look, flat=at))
+            if price is None:
                 raise ConfigError(
                     f"remedies={name}: its gradient is by definition not that of a loss; leave it out here"
                 )
-            gradient = gradient if penalty is None else gradient + penalty
+            gradient = gradient + penalty - torch.autograd.grad(price.sum(), at)[0]
         return gradient
 
 

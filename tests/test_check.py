@@ -13,6 +13,7 @@ from bench.checking import check
 from bench.config import ConfigError
 from bench.engines.batched import BatchedProgram
 from bench.engines.eager import EagerProgram
+from bench.remedies.penalties import L2Penalty
 from tests.conftest import choices
 
 LEAST_COMPARED = 0.75  # of a parameter's entries; the others are too near a kink, or too small
@@ -39,6 +40,13 @@ def test_every_engine_agrees(engine):
 def test_every_remedy_agrees(cell, remedy):
     sizes = ["task=copying", "task.length=3", "task.symbols=2", "cell.hidden=4"]
     assert_agrees(check([f"cell={cell}", f"remedies=[{remedy}]", *sizes], 1e-6))
+
+
+def test_a_wrong_penalty_is_named(capsys, monkeypatch):
+    honest = L2Penalty.penalty
+    monkeypatch.setattr(L2Penalty, "penalty", lambda self, look: 2 * honest(self, look))
+    assert main(["task=adding", "remedies=[l2_penalty]", "remedies.l2_penalty.strength=1"]) == 1
+    assert "W_hh: relative error" in capsys.readouterr().err
 
 
 def test_a_gradient_that_is_not_that_of_a_loss_is_not_checked(capsys):

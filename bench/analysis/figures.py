@@ -6,19 +6,31 @@ raise `NothingToDraw` where that table is empty.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bench.analysis import captions
-from bench.analysis.panels import draw_bands, grid, legend, reference, titles
+from bench.analysis.panels import clipped, draw_bands, grid, legend, reference, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
-from bench.analysis.statistics import quartiles, success_rates
-from bench.analysis.style import DASHED, Look, looks, paper
+from bench.analysis.statistics import quartiles, score, success_rates
+from bench.analysis.style import COLORS, DASHED, Look, looks, paper
 
 WORST = 10.0  # times the baseline: above, a learning curve runs along the upper edge
+MOST_LETTERS = 40  # of all tick labels side by side on the x axis; more of them stand upright
+ROW_HEIGHT = 0.14  # inches, of a setting in `scores`
+RUNS: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": COLORS[0], "alpha": 0.5}
+MEDIANS: dict[str, Any] = {
+    "marker": "|",
+    "linestyle": "none",
+    "color": "black",
+    "markersize": 8,
+    "markeredgewidth": 1.2,
+}
 SPREAD = 0.8  # of the series at one threshold, of the distance between thresholds
 
 
@@ -80,20 +92,52 @@ def accuracy(
 
 
 @paper()
+def scores(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task") -> Plot:
+    """Score of every run, and the median of every setting: for more settings than lines can tell apart."""
+    need(runs, "runs")
+    data = runs[["run", "seed", hue, row, col]].assign(score=score(runs["final_skill"], runs["outcome"]))
+    settings = data[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
+    places = {setting: place for place, setting in enumerate(settings)}
+    data["place"] = [places[setting] for setting in data[[hue, row]].itertuples(index=False, name=None)]
+    several = data[row].nunique() > 1
+    names = [f"{level}, {clipped(clip)}" if several else str(level) for level, clip in places]
+
+    columns = titles(data[col], col)
+    height = ROW_HEIGHT * len(places) + 0.3
+    figure, panels = grid({"": ""}, columns, "score (skill, 0 to 1)", "", row_height=height)
+    for (_, column), panel in panels.items():
+        own = data[data[col] == column]
+        medians = own.groupby("place")["score"].median()
+        panel.plot(own["score"], own["place"], **RUNS)
+        panel.plot(medians, medians.index, **MEDIANS)
+        panel.set_yticks(range(len(names)), names if column == next(iter(columns)) else [""] * len(names))
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_xlim(-0.03, 1.03)
+        panel.grid(axis="y", linewidth=0.3, alpha=0.5)
+    caption = (
+        "Score, the skill 1 - loss/baseline on fresh sequences clipped to [0, 1] and 0 for a run that diverged, died "
+        f"or failed. Circles: runs; bar: their median, {captions.seeds(runs)}. {captions.conditions(runs)}"
+    )
+    alt = captions.alt("Score of every run by setting", names, panels)
+    return Plot("scores", figure, data, caption, alt)
+
+
+@paper()
 def success(runs: pd.DataFrame, hue: str = "cell", col: str = "task", x: str = "clip") -> Plot:
     """Share of runs that solved their task, with Wilson intervals, by clipping threshold."""
     need(runs, "runs")
     rates = success_rates(runs, [col, hue, x])
     places = {level: place for place, level in enumerate(levels(rates[x]))}
+    rotation = 90 if sum(len(str(level)) for level in places) * rates[col].nunique() > MOST_LETTERS else 0
 
     one_row, columns, series = {"": ""}, titles(rates[col], col), looks(levels(rates[hue]))
-    figure, panels = grid(one_row, columns, "clipping threshold", "solved (share of runs)", row_height=1.5)
+    figure, panels = grid(one_row, columns, "clipping", "solved (share of runs)", row_height=2.4 if rotation else 1.5)
     for (_, column), panel in panels.items():
         for k, (level, look) in enumerate(series.items()):
             points = rates[(rates[col] == column) & (rates[hue] == level)]
             shift = SPREAD / max(len(series), 4) * (k - (len(series) - 1) / 2)
             _draw_intervals(panel, points[x].map(places).astype(float) + shift, points, look)
-        panel.set_xticks(list(places.values()), [str(level) for level in places])
+        panel.set_xticks(list(places.values()), [str(level) for level in places], rotation=rotation)
         panel.set_xlim(-0.5, len(places) - 0.5)
         panel.set_ylim(-0.04, 1.04)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -22,7 +22,7 @@ Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
 BAND_ALPHA = 0.2
 SHADE_ALPHA = 0.12
 MARKER_DISTANCE = 0.4  # along a line, of the panel's diagonal
-LEGEND_LINE = 0.17  # inches
+LEGEND_LINE, LEGEND_HANDLE, LEGEND_LETTER = 0.17, 0.55, 0.055  # inches, of a line's height and an entry's width
 UNBOUNDED = (-np.inf, np.inf)
 
 
@@ -51,8 +51,15 @@ def titles(column: pd.Series, key: str) -> dict[Any, str]:
     """The levels of a column that was called `key` in `runs`, as they are called beside a panel."""
     found = levels(column)
     if key == "clip":
-        return {level: "no clipping" if level == NO_CLIPPING else f"clipped at {level}" for level in found}
+        return {level: clipped(level) for level in found}
     return {level: str(level) if key in ("task", "cell") else f"{key} {level}" for level in found}
+
+
+def clipped(level: object) -> str:
+    """A level of `clip` in words: a rule goes by its name, the usual one by its threshold."""
+    if level == NO_CLIPPING:
+        return "no clipping"
+    return f"clipped at {level}" if str(level)[:1].isdigit() else str(level)
 
 
 def draw_bands(
@@ -123,7 +130,8 @@ def legend(figure: Figure, series: Mapping[Any, Look], dashes: Mapping[str, Dash
     handles += [Line2D([], [], color=GREY, linestyle=dash, label=name) for name, dash in dashes.items()]
     if shaded:
         handles.append(Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded))
-    columns = min(len(handles), 3 if figure.get_figwidth() == ONE_COLUMN else 7)
+    widest = LEGEND_HANDLE + LEGEND_LETTER * max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / widest)))
     lines = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (lines - 1))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)

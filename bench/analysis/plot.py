@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +30,20 @@ def need(table: pd.DataFrame, what: str) -> None:
 
 @dataclass(frozen=True)
 class Plot:
-    """name: of its files. data: the numbers drawn, a row a point. caption: for the paper. alt: the figure in words."""
+    """name: of its files. data: the numbers drawn, a row a point. caption: for the paper. alt: the figure in words.
+
+    animation: writes the figure as a GIF, where it has one that moves.
+    """
 
     name: str
     figure: Figure
     data: pd.DataFrame
     caption: str
     alt: str
+    animation: Callable[[Path], None] | None = None
 
     def save(self, folder: Path) -> None:
-        """Write NAME.pdf, .png, .svg, .csv (the numbers drawn) and .txt (the caption) into `folder`."""
+        """Write NAME.pdf, .png, .svg, .csv (the numbers drawn), .txt (the caption) and perhaps .gif into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         path = {extension: folder / f"{self.name}.{extension}" for extension in EXTENSIONS}
         # Canvases are called by themselves, because Figure.savefig draws everything twice. The metadata left out
@@ -55,3 +60,5 @@ class Plot:
             FigureCanvasAgg(self.figure).print_png(path["png"], metadata={"Software": None})
         self.data.to_csv(path["csv"], index=False)
         path["txt"].write_text(self.caption + "\n", encoding="utf-8")
+        if self.animation is not None:
+            self.animation(folder / f"{self.name}.gif")

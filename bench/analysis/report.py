@@ -14,12 +14,13 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from bench.analysis import figures, gradients, spectra, tables
+from bench.analysis import clouds, dynamics, figures, gradients, solving, spectra, tables
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
-from bench.analysis.settings import SETTING, described, distinguished, settings_of
+from bench.analysis.settings import SETTING, described, distinguished, levels, settings_of
 from bench.analysis.statistics import wilson
 from bench.results import Tables
 
+MOST_LINES = 12  # settings of one threshold, in a figure
 ENOUGH_SEEDS = 20  # where settings are compared
 
 
@@ -43,9 +44,7 @@ def write(results: Tables, folder: Path) -> Report:
     _require_an_end(results.runs)
     runs = distinguished(results.runs)
     plots, left_out = _drawn(runs, results)
-    made = [tables.overview(runs)]
-    if not results.clipping.empty:
-        made.append(tables.clipping(runs, results.clipping))
+    made, without = _tabled(runs, results)
 
     for plot in plots:
         plot.save(folder / "figures")
@@ -53,8 +52,8 @@ def write(results: Tables, folder: Path) -> Report:
         table.save(folder / "tables")
     for name in left_out:
         _forget(folder / "figures", name)
-    if len(made) == 1:
-        _forget(folder / "tables", "clipping")
+    for name in without:
+        _forget(folder / "tables", name)
     return Report(_write_page(runs, results.environments, plots, left_out, made, folder), made[0])
 
 
@@ -76,21 +75,46 @@ def _drawn(runs: pd.DataFrame, results: Tables) -> tuple[list[Plot], dict[str, s
         "learning_curves": lambda: figures.learning_curves(runs, results.evaluations),
         "accuracy": lambda: figures.accuracy(runs, results.evaluations),
         "success": lambda: figures.success(runs),
+        "scores": lambda: figures.scores(runs),
         "gradient_probe": lambda: gradients.gradient_probe(runs, results.gradient_through_time),
         "gradient_training": lambda: gradients.gradient_training(runs, results.gradient_through_time),
         "spectral_radius": lambda: spectra.spectral_radius(runs, results.spectrum),
         "gate_spectral_radius": lambda: spectra.gate_spectral_radius(runs, results.spectrum),
         "state_jacobian": lambda: spectra.state_jacobian(runs, results.state_jacobian),
+        "gradient_map": lambda: dynamics.gradient_map(runs, results.gradient_through_time),
+        "decay_and_exponent": lambda: dynamics.decay_and_exponent(
+            runs, results.gradient_through_time, results.lyapunov
+        ),
+        "jacobian_product": lambda: dynamics.jacobian_product(runs, results.jacobian_product),
+        "eigenvalues": lambda: clouds.eigenvalues(runs, results.eigenvalues),
+        "state": lambda: dynamics.state(runs, results.state),
         "clipped_share": lambda: gradients.clipped_share(runs, results.clipping),
         "gradient_norm": lambda: gradients.gradient_norm(runs, results.clipping),
+        "time_to_solve": lambda: solving.time_to_solve(runs),
+        "memory_length": lambda: solving.memory_length(runs),
+        "performance_profile": lambda: solving.performance_profile(runs),
     }
     plots, left_out = [], {}
+    lines = len(levels(runs["cell"]))
     for name, make in makers.items():
         try:
+            if lines > MOST_LINES and name != "scores":
+                raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
             plots.append(make())
         except NothingToDraw as reason:
             left_out[name] = str(reason)
     return plots, left_out
+
+
+def _tabled(runs: pd.DataFrame, results: Tables) -> tuple[list[tables.Table], list[str]]:
+    """All tables that have a row, and the names of the others."""
+    made = [tables.overview(runs), tables.estimates(runs), tables.comparisons(runs), tables.memory(runs)]
+    without = [table.name for table in made if table.numbers.empty]
+    if results.clipping.empty:
+        without.append("clipping")
+    else:
+        made.append(tables.clipping(runs, results.clipping))
+    return [table for table in made if not table.numbers.empty], without
 
 
 def _write_page(

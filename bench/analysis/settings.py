@@ -15,7 +15,7 @@ SETTING = ["task", "cell", "clip"]  # columns of `runs` that agree between repet
 KNOWN_CELLS = ("tanh", "irnn", "lstm")  # in this order in every figure; others follow in alphabetical order
 THRESHOLD = "clipping.threshold"
 NO_CLIPPING = "none"
-COMPONENTS = ("task", "cell", "clipping", "nonfinite", "initializer", "optimizer", "schedule")
+COMPONENTS = ("task", "cell", "clipping", "nonfinite", "initializer", "optimizer", "schedule", "remedies")
 PLAIN = ("seed", "updates", "batch_size", "precision")
 # These change nothing that is learned: what is watched, and how a run is carried out
 WATCHING = ("measurement",)
@@ -27,7 +27,8 @@ def distinguished(runs: pd.DataFrame) -> pd.DataFrame:
 
     task: its name, with the settings of the task that were varied (`adding, length=100`).
     cell: its name, with all else that was varied (`lstm, hidden=64`).
-    clip: the threshold, `none` where it is infinite, the rule's name where it has no threshold.
+    clip: the threshold, `none` where it is infinite, the rule's name where it has no threshold; where runs have
+        different rules, the rule before its threshold.
     """
     runs = runs.assign(clip=_clip(runs))
     keys = settings_of(runs)
@@ -82,18 +83,25 @@ def _part(key: str) -> str:
 def _clip(runs: pd.DataFrame) -> pd.Categorical:
     """Thresholds in ascending order, then `none`, then rules without a threshold."""
     threshold = runs.get(THRESHOLD, pd.Series(np.nan, runs.index)).astype(float)
-    named = threshold.map("{:g}".format).where(np.isfinite(threshold), NO_CLIPPING)
-    label = named.where(threshold.notna(), runs["clipping"].astype(str))
-    ordered = [f"{value:g}" for value in np.sort(threshold[np.isfinite(threshold)].unique())]
-    rules = sorted(set(label) - {*ordered, NO_CLIPPING})
-    return pd.Categorical(label, [*ordered, NO_CLIPPING, *rules], ordered=True)
+    rule, finite = runs["clipping"].astype(str), np.isfinite(threshold)
+    several = rule[finite | threshold.isna()].nunique() > 1
+    label = threshold.map("{:g}".format)
+    label = (rule + " " + label if several else label).where(finite, NO_CLIPPING).where(threshold.notna(), rule)
+    order = pd.DataFrame({"label": label, "last": ~finite, "rule": rule if several else "", "threshold": threshold})
+    ordered = order.sort_values(["last", "rule", "threshold"])["label"].unique()
+    with_none = [*ordered[ordered != NO_CLIPPING], NO_CLIPPING]
+    return pd.Categorical(label, with_none, ordered=True)
 
 
 def _labels(runs: pd.DataFrame, part: str, keys: Sequence[str]) -> pd.Categorical:
-    """Name of a part, followed by the settings that are to be told apart, in the order of their values."""
+    """Name of a part, followed by the settings that are to be told apart, in the order of their values.
+
+    A run without a setting, for its component has none such, does not name it.
+    """
     rank = runs[part].map({name: place for place, name in enumerate(KNOWN_CELLS)}).fillna(len(KNOWN_CELLS))
-    parts = [f"{_short(key, keys)}=" + runs[key].map(_text) for key in keys]
-    label = runs[part].astype(str).str.cat(parts, sep=", ") if parts else runs[part].astype(str)
+    label = runs[part].astype(str)
+    for key in keys:
+        label = label + (f", {_short(key, keys)}=" + runs[key].map(_text)).where(runs[key].notna(), "")
     order = runs.assign(label=label, rank=rank).sort_values(["rank", part, *keys])["label"].unique()
     return pd.Categorical(label, order, ordered=True)
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.analysis.settings import SETTING, THRESHOLD
+from bench.analysis.comparisons import QUESTIONS, compare
+from bench.analysis.memory_length import by_length, memory_lengths, without_length
+from bench.analysis.resampling import generator, typical_interval
+from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD
 from bench.analysis.statistics import (
     LEAST_FOR_INTERQUARTILE_MEAN,
     clipping_windows,
@@ -19,10 +22,11 @@ from bench.analysis.statistics import (
     success_rates,
     typical,
 )
+from bench.analysis.survival import curve, median, times
 
 COUNTED = ("relapsed", "diverged", "dead", "failed")
 INFINITE, MISSING = "∞", "–"
-LATEX = {"∞": "$\\infty$", "–": "--", "> ": "$>$ "}  # which the fonts of plain LaTeX do not have
+LATEX = {"∞": "$\\infty$", "–": "--", "> ": "$>$ ", "< ": "$<$ "}  # which the fonts of plain LaTeX do not have
 OVERVIEW_NOTE = (
     "solved: runs that met the rule at some time, of all n, with the 95 % Wilson interval; relapsed: those of them "
     "that ended below a skill of .9. updates: median time to solve over all n, where a run that never solves takes "
@@ -34,6 +38,28 @@ OVERVIEW_NOTE = (
 CLIPPING_NOTE = (
     "Over a whole run, medians over runs [quartiles]. clipped: share of the updates. shrink: mean factor that "
     "clipping applied. norm: median over updates, before clipping. threshold / norm: in units of that norm."
+)
+ALL_TASKS = "all tasks"
+ESTIMATES_NOTE = (
+    "With 95 % intervals. solved: runs that met the rule at some time, of all n (Wilson). score: interquartile mean "
+    f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below (bootstrap over seeds within each task, percentiles: "
+    "too narrow below about 10 seeds). updates: median time to solve (Kaplan-Meier; a run that diverged, died or "
+    "failed stays at risk to its full budget; the interval inverts the band), known to within one evaluation."
+)
+COMPARISONS_NOTE = (
+    "On each task, all pairs of cells at one clipping threshold, and each threshold with no clipping (with the last "
+    "where all are clipped) in one cell. paired: runs of equal seed share data, or data and the noise of initial "
+    "weights; a seed without its partner is left out. score: difference of means, first minus second, with its 95 % "
+    "bootstrap interval. p, two-sided, and after Holm's correction in brackets: solved, exact McNemar test, Fisher's "
+    "if unpaired; score, permutation of signs, of labels if unpaired; time to solve, the same of log-rank scores. A "
+    "family: one of these questions, asked of all comparisons of cells on one task, or of all of thresholds. least p: "
+    "that a test of so many runs can come to, before the correction; n too small to decide: not even that would "
+    "survive it."
+)
+MEMORY_NOTE = (
+    "T50: length at which half of the runs solve, by a fit of 1 / (1 + (T / T50)^b), with its 95 % interval by profile "
+    "likelihood over b in [0.1, 100]; < and >: outside of the lengths tried. separated: at most one length at which "
+    "some solve and some do not, so that b is only known to be large. n: runs at all lengths."
 )
 
 
@@ -115,6 +141,39 @@ def clipping(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
     return Table("clipping", numbers, _by_row(numbers, _clipping_text), CLIPPING_NOTE)
 
 
+def estimates(runs: pd.DataFrame, seed: int = 0) -> Table:
+    """Success, score and time to solve of each setting with their intervals, and of all tasks together.
+
+    seed: of the bootstrap.
+    """
+    judged = runs.assign(score=score(runs["final_skill"], runs["outcome"]), **times(runs))
+    groups = list(judged.groupby(SETTING, observed=True))
+    pooled = judged.groupby(SETTING[1:], observed=True)
+    groups += [((ALL_TASKS, *key), part) for key, part in pooled if part["task"].nunique() > 1]
+    numbers = pd.DataFrame([_estimates(key, part, seed) for key, part in groups])
+    text = _by_row(numbers, _estimates_text)
+    return Table(
+        "estimates", numbers, text if numbers["stopped"].any() else text.drop(columns="stopped"), ESTIMATES_NOTE
+    )
+
+
+def comparisons(runs: pd.DataFrame, seed: int = 0) -> Table:
+    """Which differences between cells, and between thresholds, are more than chance; no row if there is one setting.
+
+    seed: of the tests and intervals that draw at random.
+    """
+    numbers = compare(runs, seed)
+    text = pd.DataFrame([_comparison_text(row) for _, row in numbers.iterrows()])
+    return Table("comparisons", numbers, text, COMPARISONS_NOTE)
+
+
+def memory(runs: pd.DataFrame) -> Table:
+    """T50 of every cell and threshold; no row without a sweep of the task's length."""
+    rates = by_length(runs.assign(task=without_length(runs["task"])), SETTING)
+    numbers = memory_lengths(rates, SETTING) if len(rates) else pd.DataFrame()
+    return Table("memory", numbers, _by_row(numbers, _memory_text), MEMORY_NOTE)
+
+
 def rounded(value: float, spread: float) -> str:
     """A value to the place of its spread's first digit; three digits where the spread is 0 or infinite."""
     if not np.isfinite(value):
@@ -192,3 +251,74 @@ def _clipping_text(row: pd.Series) -> dict[str, str]:
 def _with_quartiles(row: pd.Series, column: str, written: Callable[[float], str]) -> str:
     value, low, high = (written(row[name]) for name in (column, f"{column}_q25", f"{column}_q75"))
     return f"{value} [{low}, {high}]"
+
+
+def _estimates(setting: tuple[str, ...], runs: pd.DataFrame, seed: int) -> dict[str, object]:
+    strata = [part["score"].to_numpy() for _, part in runs.groupby("task", observed=True)]
+    score_low, score_high = typical_interval(strata, generator(seed, "estimates", *setting))
+    late: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    if setting[0] != ALL_TASKS:  # whose times have no common median
+        late = median(curve(runs["time"], runs["solved"], runs["updates"].max()))
+    return {
+        **dict(zip(SETTING, setting, strict=True)),
+        **success_rates(runs.assign(all=0), ["all"]).drop(columns="all").to_dict("records")[0],
+        "diverged": int((runs["outcome"] == "diverged").sum()),
+        "stopped": int(runs["stopped"].sum()),
+        **{"score": typical(runs["score"]), "score_low": score_low, "score_high": score_high},
+        **dict(zip(("updates_to_solve", "updates_low", "updates_high"), late, strict=True)),
+        "updates": runs["updates"].max(),
+    }
+
+
+def _estimates_text(row: pd.Series) -> dict[str, str]:
+    low, middle, high = (
+        MISSING if np.isnan(value) else f"> {row['updates']:.0f}" if np.isinf(value) else f"{value:.0f}"
+        for value in row[["updates_low", "updates_to_solve", "updates_high"]]
+    )
+    return {
+        "n": str(row["n"]),
+        **{name: str(row[name]) for name in ("diverged", "stopped")},
+        "solved": f"{row['successes']}/{row['n']} [{row['low']:.2f}, {row['high']:.2f}]",
+        "score": f"{row['score']:.2f} [{row['score_low']:.2f}, {row['score_high']:.2f}]",
+        "updates": MISSING if middle == MISSING else f"{middle} [{low}, {high}]",
+    }
+
+
+def _comparison_text(row: pd.Series) -> dict[str, str]:
+    clip = "no clipping" if row["within"] == NO_CLIPPING else f"clip {row['within']}"
+    paired = row["pairing"] != "unpaired"
+    return {
+        "task": row["task"],
+        "within": clip if row["kind"] == "cells" else row["within"],
+        "compared": f"{row['a']} vs {row['b']}",
+        "pairing": row["pairing"],
+        "n": f"{row['n_a']}" if paired else f"{row['n_a']}, {row['n_b']}",
+        "solved": f"{row['solved_a']} vs {row['solved_b']}",
+        "score": f"{_signed(row['difference'])} [{_signed(row['low'])}, {_signed(row['high'])}]",
+        **{f"p {of} (Holm)": f"{_chance(row[f'p_{of}'])} ({_chance(row[f'holm_{of}'])})" for of in QUESTIONS},
+        "least p": _chance(row[[f"least_{of}" for of in QUESTIONS]].min()),
+        "verdict": row["verdict"],
+    }
+
+
+def _signed(difference: float) -> str:
+    return f"{round(difference, 2) + 0.0:+.2f}"  # + 0.0: -0.0 is 0
+
+
+def _chance(p: float) -> str:
+    return "1" if p == 1 else two_digits(p)
+
+
+def _memory_text(row: pd.Series) -> dict[str, str]:
+    def within(length: float) -> str:
+        if length > row["longest"]:
+            return f"> {row['longest']:g}"
+        return f"< {row['shortest']:g}" if length < row["shortest"] else two_digits(length)
+
+    return {
+        "n": str(row["n"]),
+        "lengths": f"{row['lengths']}, {row['shortest']:g} to {row['longest']:g}",
+        "T50": f"{within(row['t50'])} [{within(row['low'])}, {within(row['high'])}]",
+        "b": MISSING if np.isnan(row["slope"]) or row["separated"] else two_digits(row["slope"]),
+        "data": "separated" if row["separated"] else MISSING,
+    }

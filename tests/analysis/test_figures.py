@@ -18,6 +18,7 @@ from bench.analysis.figures import WORST, accuracy, learning_curves, success
 from bench.analysis.gradients import clipped_share, gradient_norm, gradient_probe, gradient_training
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.settings import distinguished
+from bench.analysis.solving import memory_length, performance_profile, time_to_solve
 from bench.analysis.spectra import gate_spectral_radius, spectral_radius, state_jacobian
 from bench.analysis.statistics import wilson
 from bench.analysis.style import ONE_COLUMN, TWO_COLUMNS, looks, paper
@@ -34,18 +35,21 @@ TABLES = {
     clipped_share: "clipping",
     gradient_norm: "clipping",
 }
+OF_RUNS = (success, time_to_solve, memory_length, performance_profile)
 
 
 def draw(figure: Callable[..., Plot], runs: pd.DataFrame, tables: Tables) -> Plot:
-    return figure(runs) if figure is success else figure(runs, getattr(tables, TABLES[figure]))
+    if figure is memory_length:
+        return figure(pd.concat([runs.assign(**{"task.length": length}) for length in (20, 40, 80)]))
+    return figure(runs) if figure in OF_RUNS else figure(runs, getattr(tables, TABLES[figure]))
 
 
 @pytest.fixture(scope="module")
 def plots(runs: pd.DataFrame, tables: Tables) -> dict[Callable[..., Plot], Plot]:
-    return {figure: draw(figure, runs, tables) for figure in (success, *TABLES)}
+    return {figure: draw(figure, runs, tables) for figure in (*OF_RUNS, *TABLES)}
 
 
-@pytest.fixture(scope="module", params=[success, *TABLES], ids=lambda figure: figure.__name__)
+@pytest.fixture(scope="module", params=[*OF_RUNS, *TABLES], ids=lambda figure: figure.__name__)
 def plot(request: pytest.FixtureRequest, plots: dict[Callable[..., Plot], Plot]) -> Plot:
     return plots[request.param]
 
@@ -79,7 +83,7 @@ def lines(figure: Figure) -> dict[tuple[str, str], list[np.ndarray]]:
 def test_caption_says_what_it_must(plot):
     for said in ("n = 3 seeds", "adam, lr 0.001", "mean over batch and scored steps", "settings chosen by hand"):
         assert said in plot.caption
-    assert "quartiles" in plot.caption or "Wilson" in plot.caption
+    assert any(interval in plot.caption for interval in ("quartiles", "Wilson", "bootstrap"))
 
 
 def test_alt_text_names_the_lines(plot):
@@ -89,7 +93,7 @@ def test_alt_text_names_the_lines(plot):
 
 
 def test_files_are_all_there_and_equal_when_drawn_again(plot, file, runs, tables, tmp_path):
-    makers = {maker.__name__: maker for maker in (success, *TABLES)}
+    makers = {maker.__name__: maker for maker in (*OF_RUNS, *TABLES)}
     draw(makers[plot.name], runs, tables).save(tmp_path)
     for extension in EXTENSIONS:
         content = file(extension).read_bytes()

@@ -13,10 +13,13 @@ from bench.analysis.plot import EXTENSIONS
 from bench.analysis.report import warnings
 from bench.report import main
 
+OF_ANY_RUN = {"learning_curves", "accuracy", "success", "scores", "time_to_solve", "performance_profile"}
 FIGURES = {
-    *("learning_curves", "accuracy", "success", "gradient_probe", "gradient_training"),
+    *OF_ANY_RUN,
+    *("gradient_probe", "gradient_training"),
     *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipped_share", "gradient_norm"),
 }
+TABLES = ("overview", "estimates", "comparisons", "clipping")
 
 
 class Page(HTMLParser):
@@ -73,7 +76,7 @@ def test_all_files_are_written(folder):
     assert {path.name for path in folder.iterdir()} == {"report.html", "figures", "tables"}
     assert {path.name for path in (folder / "figures").iterdir()} == {f"{f}.{x}" for f in FIGURES for x in EXTENSIONS}
     tables = {path.name for path in (folder / "tables").iterdir()}
-    assert tables == {f"{name}.{x}" for name in ("overview", "clipping") for x in ("csv", "md", "tex")}
+    assert tables == {f"{name}.{x}" for name in TABLES for x in ("csv", "md", "tex")}
 
 
 def test_prints_the_overview_and_last_where_the_report_lies(few, capsys):
@@ -149,10 +152,18 @@ def test_a_figure_without_data_is_left_out_and_named(few):
     (few / "report" / "tables" / "clipping.csv").write_text("of an older report")
     assert main([str(few)]) == 0
     page = Page(few / "report" / "report.html")
-    assert {figure["id"] for figure in page.all("figure")} == {"learning_curves", "accuracy", "success"}
+    assert {figure["id"] for figure in page.all("figure")} == OF_ANY_RUN
     assert "The figure spectral radius is left out: these results hold no spectra of the recurrent weight." in page.text
-    assert {path.stem for path in figures.iterdir()} == {"learning_curves", "accuracy", "success"}
-    assert {path.stem for path in (few / "report" / "tables").iterdir()} == {"overview"}
+    assert {path.stem for path in figures.iterdir()} == OF_ANY_RUN
+    assert {path.stem for path in (few / "report" / "tables").iterdir()} == {"overview", "estimates"}
+
+
+def test_more_settings_than_lines_can_tell_apart_are_drawn_as_points_alone(few, monkeypatch):
+    monkeypatch.setattr("bench.analysis.report.MOST_LINES", 0)
+    assert main([str(few)]) == 0
+    page = Page(few / "report" / "report.html")
+    assert {figure["id"] for figure in page.all("figure")} == {"scores"}
+    assert "The figure learning curves is left out: 1 settings are more than lines can tell apart" in page.text
 
 
 def test_warnings_say_few_seeds_and_who_diverged(runs):

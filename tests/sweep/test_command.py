@@ -76,7 +76,7 @@ def test_a_growing_sweep_trains_only_what_is_new_and_gives_the_same_bits(tmp_pat
         ("task.length=abc", "task.length=abc: must be a whole number"),
         ("task.length=0", "task.length=0: adding as halves needs at least 2 steps"),
         ("clipping.threshold=-1", "clipping.threshold=-1.0: a clipping threshold is greater than 0"),
-        ("cell=gr", "cell=gr: no such choice; use one of irnn, lstm, tanh"),
+        ("cell=gr", "cell=gr: no such choice; use one of exprnn, gru, hard_sigmoid"),
         ("cell=5", "must be a string or a list"),
         ("device=cuda", "device=cuda: there is no CUDA device"),
         ("device=tpu", "device=tpu: use auto, cpu or cuda"),

@@ -1,0 +1,126 @@
+"""Eigenvalue clouds on the unit circle while it was learned, as small multiples and as an animation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.animation import PillowWriter
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from bench.analysis import captions
+from bench.analysis.panels import clipped, grid, legend
+from bench.analysis.plot import Plot, need
+from bench.analysis.settings import levels
+from bench.analysis.style import GREY, ONE_COLUMN, Look, looks, paper
+
+COLUMNS = 4  # moments, from initialisation to the end
+POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 2.2, "alpha": 0.7}
+FRAMES_PER_SECOND = 5
+HELD = 8  # frames that the last one stays
+GIF_DPI = 110
+
+
+@paper()
+def eigenvalues(runs: pd.DataFrame, table: pd.DataFrame, task: object = None, clip: object = None) -> Plot:
+    """Eigenvalues of every recurrent block of one run of each cell, at moments from initialisation to the end.
+
+    task, clip: of which runs; the first of each if not given. The run is the one with the lowest seed.
+    """
+    data, described = _chosen(runs, table, task, clip)
+    series = looks(levels(data["cell"]))
+    moments = _moments(data)
+    columns = {place: f"{place:.0%}" if place else "start" for place in moments}
+    columns[max(columns)] = "end"
+    labels = data[["cell", "block"]].drop_duplicates().itertuples(index=False, name=None)
+    rows = {label: _label(*label) for label in labels}
+    figure, panels = grid(rows, columns, "real part", "imaginary part", row_height=ONE_COLUMN / COLUMNS * 0.92)
+    figure.set_figwidth(ONE_COLUMN)
+    drawn = []
+    for ((cell, block), place), panel in panels.items():
+        own = data[(data["cell"] == cell) & (data["block"] == block)]
+        at = own[own["update"] == moments[place].get(cell)]
+        drawn.append(at.assign(moment=columns[place]))
+        _draw(panel, at, series[cell], data)
+    legend(figure, series, {})
+    caption = (
+        "Eigenvalues of every recurrent weight in the complex plane, with the unit circle: at initialisation, at the "
+        "measured updates nearest to one and two thirds of a logarithmic training time, and at the end. One run of "
+        f"each cell, {described}; of {captions.seeds(runs)}, no quartiles. {captions.conditions(runs)}"
+    )
+    cells = [(str(row), str(column)) for row in rows.values() for column in columns.values()]
+    alt = captions.alt("Eigenvalues of the recurrent weights in the complex plane", series, cells)
+
+    def animation(path: Path) -> None:
+        animate(data, series, rows, path)
+
+    return Plot("eigenvalues", figure, pd.concat(drawn, ignore_index=True), caption, alt, animation)
+
+
+@paper()
+def animate(data: pd.DataFrame, series: dict[object, Look], rows: dict[Any, str], path: Path) -> None:
+    """A GIF of the clouds, side by side, a frame for each measured update."""
+    figure = Figure(figsize=(ONE_COLUMN / 2 * max(2, min(len(rows), 3)), 1.75 * -(-len(rows) // 3) + 0.2))
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(-(-len(rows) // 3), max(2, min(len(rows), 3)), squeeze=False).ravel()
+    writer = PillowWriter(fps=FRAMES_PER_SECOND)
+    updates = sorted(data["update"].unique())
+    with writer.saving(figure, str(path), GIF_DPI):
+        for update in [*updates, *[updates[-1]] * HELD]:
+            for panel in panels:
+                panel.clear()
+                panel.axis("off")
+            for panel, ((cell, block), label) in zip(panels, rows.items(), strict=False):
+                own = data[(data["cell"] == cell) & (data["block"] == block)]
+                reached = own.loc[own["update"] <= update, "update"].max()  # a run that ended stays as it was
+                panel.axis("on")
+                _draw(panel, own[own["update"] == reached], series[cell], data)
+                panel.set_title(label)
+            figure.suptitle(f"update {update}", fontsize="medium")
+            writer.grab_frame()
+
+
+def _chosen(runs: pd.DataFrame, table: pd.DataFrame, task: object, clip: object) -> tuple[pd.DataFrame, str]:
+    """Eigenvalues of one run of each cell, and which they are."""
+    need(table, "eigenvalues of the recurrent weight")
+    measured = runs[runs["run"].isin(table["run"].unique())]
+    task = levels(measured["task"])[0] if task is None else task
+    of_task = measured[measured["task"] == task]
+    clip = levels(of_task["clip"])[0] if clip is None else clip
+    first = of_task[of_task["clip"] == clip].sort_values("seed").groupby("cell", observed=True).head(1)
+    data = table.merge(first[["run", "seed", "task", "cell", "clip"]], on="run")
+    need(data, f"eigenvalues of {task}, {clipped(clip)}")
+    finite = data[np.isfinite(data["real"])].assign(block=data["block"].astype(str))
+    return finite.sort_values(["cell", "update", "block"], kind="stable"), f"of {task}, {clipped(clip)}, lowest seed"
+
+
+def _moments(data: pd.DataFrame) -> dict[float, dict[Any, int]]:
+    """For each share of a logarithmic training time the measured update of each cell's run that is nearest to it."""
+    places: dict[float, dict[Any, int]] = {}
+    for cell, own in data.groupby("cell", observed=True):
+        updates = np.sort(own["update"].unique())
+        time = np.log10(1 + updates) / max(np.log10(1 + updates[-1]), 1e-9)
+        for place in np.linspace(0, 1, COLUMNS):
+            places.setdefault(float(place), {})[cell] = int(updates[np.abs(time - place).argmin()])
+    return places
+
+
+def _label(cell: object, block: str) -> str:
+    symbol, _, index = block.partition("_")
+    return rf"{cell} ${symbol}_{{{index}}}$" if index else f"{cell} {block}"
+
+
+def _draw(panel: Axes, cloud: pd.DataFrame, look: Look, whole: pd.DataFrame) -> None:
+    """A cloud with the unit circle, in a square that holds the cloud at every moment."""
+    panel.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.6))
+    panel.plot(cloud["real"], cloud["imag"], color=look.color, marker=look.marker, **POINTS)
+    reach = 1.1 * max(1.0, float(np.abs(whole[["real", "imag"]].to_numpy()).max()))
+    panel.set_xlim(-reach, reach)
+    panel.set_ylim(-reach, reach)
+    panel.set_aspect("equal")

@@ -1,0 +1,188 @@
+"""Why a net remembers or does not, as figures: what its state, its Jacobians and its probes do while it learns.
+
+Figures are functions of `runs`, as `settings.distinguished` returns them, and tables of observations; they raise
+`NothingToDraw` where there is nothing in one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+
+from bench.analysis import captions
+from bench.analysis.decay import decay
+from bench.analysis.panels import clipped, draw_bands, grid, legend, log_updates, reference, titles
+from bench.analysis.plot import Plot, need
+from bench.analysis.settings import levels
+from bench.analysis.statistics import most, quartiles
+from bench.analysis.style import DASHED, DOTTED, GREY, SOLID, Dash, Look, looks, paper
+
+SHOWN = 10.0  # nats: a relative gradient of e^-10 and less, or e^10 and more, has the darkest colour
+MOMENTS: dict[str, Dash] = {"end": SOLID, "start": DASHED}
+SHARES: dict[str, Dash] = {"saturated": SOLID, "dead": DASHED}
+
+
+@paper()
+def gradient_map(
+    runs: pd.DataFrame, gradients: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """ln gamma by lag and update, a colour each: where in training the gradient begins to reach how far."""
+    need(gradients, "gradients through time")
+    probes = gradients[gradients["kind"] == "probe"]
+    need(probes, "gradients through time of the kind probe")
+    data = _memory(probes).merge(runs[["run", hue, row, col]], on="run")
+    data["log_norm"] = data["log_norm"].astype(float).mask(data["zero_share"] > 0.5, -np.inf)
+    profile = ["run", "update"]
+    at_loss = data.loc[data["lag"] == 0, [*profile, "log_norm"]]
+    data = data.merge(at_loss, on=profile, suffixes=("", "_at_loss"))
+    data["log_gamma"] = data["log_norm"] - data["log_norm_at_loss"]
+    by = [hue, row, col, "state"]
+    band = most(quartiles(data, [*by, "update", "lag"], "log_gamma"), by)
+
+    several = band[row].nunique() > 1
+    settings = band[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
+    rows = {s: f"{s[0]}, {clipped(s[1])}" if several else str(s[0]) for s in settings}
+    figure, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
+    norm = Normalize(-SHOWN, SHOWN)
+    for ((level, clip), column), panel in panels.items():
+        own = band[(band[hue] == level) & (band[row] == clip) & (band[col] == column)]
+        if len(own):
+            _draw_map(panel, own.pivot(index="lag", columns="update", values="median"), norm)
+    bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=list(panels.values()), location="top", aspect=40)
+    bar.set_label(r"$\ln\,\gamma$ (nats)", fontsize="medium")
+    caption = (
+        "Gradient through time of the loss at one step, by lag and update: ln γ, the logarithm of the gradient's norm "
+        "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, white has come "
+        f"through unchanged; beyond ±{SHOWN:g} nats the colour stays. Median over seeds, {captions.seeds(runs)}, "
+        f"quartiles in the CSV file; {captions.SURVIVORS}. {captions.conditions(runs)}"
+    )
+    alt = captions.alt("Logarithm of the relative gradient norm as colour, by lag and update", rows.values(), panels)
+    return Plot("gradient_map", figure, band, caption, alt)
+
+
+def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
+    """Colours for a table of lag by update, on a logarithmic axis of updates."""
+    updates, lags = table.columns.to_numpy(dtype=float), table.index.to_numpy(dtype=float)
+    between = np.where(updates[:-1] < 1, updates[:-1] + 0.5, np.sqrt(updates[:-1] * updates[1:]))
+    x = np.array([-0.2, *between, updates[-1] * 1.2])
+    y = np.array([*(lags - 0.5), lags[-1] + 0.5])
+    panel.pcolormesh(x, y, table.clip(-SHOWN, SHOWN), norm=norm, cmap="RdBu_r", rasterized=True)
+    log_updates(panel)
+    panel.set_xlim(-0.2, x[-1])
+
+
+@paper()
+def decay_and_exponent(
+    runs: pd.DataFrame, gradients: pd.DataFrame, lyapunov: pd.DataFrame, hue: str = "cell", col: str = "task"
+) -> Plot:
+    """Decay rate of the probe against the largest Lyapunov exponent, every run at its start and its end."""
+    need(lyapunov, "Lyapunov exponents")
+    need(gradients, "gradients through time")
+    largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time")]
+    rates = _memory(decay(gradients))[["run", "update", "state", "decay_rate"]]
+    data = largest[["run", "update", "exponent", "steps"]].merge(rates, on=["run", "update"])
+    data = _moments(data).merge(runs[["run", "seed", hue, "clip", col]], on="run")
+    data = data.dropna(subset=["exponent", "decay_rate"])
+    need(data, "Lyapunov exponents beside probes")
+
+    series = looks(levels(data[hue]))
+    columns = titles(data[col], col)
+    label = r"largest Lyapunov exponent $\lambda_1$ (nats/step)"
+    figure, panels = grid({"": ""}, columns, label, "decay rate (nats/step)", row_height=1.5)
+    for (_, column), panel in panels.items():
+        own = data[data[col] == column]
+        for level, look in series.items():
+            for moment, filled in (("start", "white"), ("end", look.color)):
+                points = own[(own[hue] == level) & (own["moment"] == moment)]
+                style: dict[str, Any] = {"marker": look.marker, "linestyle": "none", "color": look.color}
+                panel.plot(
+                    points["exponent"], points["decay_rate"], **style, markerfacecolor=filled, markeredgewidth=0.8
+                )
+        panel.axline((0, 0), slope=1, color=GREY, linewidth=0.7, linestyle=DASHED, zorder=1)
+        reference(panel, x=0.0, y=0.0, dash=DOTTED)
+    legend(figure, series, {"equal": DASHED})
+    steps = ", ".join(f"{count:.0f}" for count in sorted(data["steps"].unique()))
+    caption = (
+        "Decay rate of the gradient of one step's loss on its way back (robust slope of ln γ over lag) against the "
+        f"largest finite-time Lyapunov exponent over {steps} steps of held-out sequences. Open: at the start, filled: "
+        f"at the end of training; a point a run, {captions.seeds(runs)}, no quartiles. Dashed: both are equal, which "
+        f"they are where the loss excites the direction that lasts longest. {captions.conditions(runs)}"
+    )
+    alt = captions.alt("Decay rate against largest Lyapunov exponent", series, panels)
+    return Plot("decay_and_exponent", figure, data, caption, alt)
+
+
+@paper()
+def jacobian_product(
+    runs: pd.DataFrame, product: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """Singular values of the Jacobian of a whole sequence, per step, at the start and the end of training."""
+    need(product, "singular values of Jacobian products")
+    data = _moments(product).merge(runs[["run", hue, row, col]], on="run")
+    data["per_step"] = data["log_singular_value"] / data["steps"]
+    data.loc[data["lost"] > data["sequences"] / 2, "per_step"] = np.nan
+    by = [row, col, hue, "moment"]
+    band = most(quartiles(data, [*by, "index"], "per_step"), by)
+
+    series = looks(levels(band[hue]))
+    rows, columns = titles(band[row], row), titles(band[col], col)
+    label = r"$\frac{1}{T}\ln\,\sigma_i$ (nats/step)"
+    figure, panels = grid(rows, columns, "index $i$", label)
+    draw_bands(panels, band, "index", row, col, hue, series, dash="moment", dashes=MOMENTS)
+    for panel in panels.values():
+        reference(panel, y=0.0, dash=DOTTED)
+    legend(figure, series, MOMENTS)
+    caption = (
+        "Singular values of the product of all state Jacobians of a held-out sequence, largest first, as logarithms "
+        "per step: at 0 a direction of the initial state reaches the end of the sequence unchanged; a line ends where "
+        f"the rest are exactly 0 in most sequences. By clipping threshold. {captions.BAND}, {captions.seeds(runs)}; "
+        f"{captions.SURVIVORS}. {captions.conditions(runs)}"
+    )
+    alt = captions.alt("Logarithm of singular values per step by index", series, panels)
+    return Plot("jacobian_product", figure, band, caption, alt)
+
+
+@paper()
+def state(runs: pd.DataFrame, states: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task") -> Plot:
+    """Saturated and dead share of the units of h, by updates."""
+    need(states, "statistics of the state")
+    shares = states[states["state"] == "h"].groupby(["run", "update"], observed=True)[list(SHARES)].mean()
+    data = shares.reset_index().merge(runs[["run", hue, row, col]], on="run")
+    data = data.melt([hue, row, col, "run", "update"], list(SHARES), var_name="quantity")
+    by = [row, col, hue, "quantity"]
+    band = most(quartiles(data, [*by, "update"], "value"), by)
+
+    series = looks(levels(band[hue]))
+    figure, panels = grid(titles(band[row], row), titles(band[col], col), "updates", "share of units")
+    draw_bands(panels, band, "update", row, col, hue, series, dash="quantity", dashes=SHARES)
+    for panel in panels.values():
+        log_updates(panel)
+        panel.set_ylim(-0.04, 1.04)
+    legend(figure, series, SHARES)
+    caption = (
+        "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "
+        "mean over steps (not drawn for units without bounds); dashed: dead, 0 at every step of every sequence. By "
+        f"clipping threshold. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
+    )
+    alt = captions.alt("Saturated and dead share of units by updates", series, panels)
+    return Plot("state", figure, band, caption, alt)
+
+
+def _memory(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each run the rows of one part of its state: c, the memory, where it has one, else h."""
+    has_c = (table["state"].astype(str) == "c").groupby(table["run"], observed=True).transform("any")
+    return table[table["state"].astype(str) == np.where(has_c, "c", "h")]
+
+
+def _moments(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at update 0 and at each run's last measured one; `moment` says which."""
+    last = table.groupby("run", observed=True)["update"].transform("max")
+    at_start = table["update"] == 0
+    chosen = table[at_start | (table["update"] == last)]
+    return chosen.assign(moment=np.where(chosen["update"] == 0, "start", "end"))
