@@ -126,6 +126,25 @@ def test_a_padded_batch_is_its_sequences_one_by_one_without_padding(engine, cell
     assert_close(padded.gradient, gradient)
 
 
+@pytest.mark.parametrize("engine", [Batched(), Eager()])
+def test_a_state_that_would_overflow_after_its_end_spoils_nothing(engine):
+    """A state of 1e34 after 100 steps is 1e39 after 109: a sequence that has ended must not go on growing."""
+    task = config.example("task/adding", variant="pascanu", length=100)
+    network = Network(config.example("cell/irnn", hidden=8), task.inputs, task.outputs)
+    flat = torch.zeros(1, network.flat_size)
+    weights = network.views(flat)
+    weights["W_hh"].copy_(4 * torch.eye(8))
+    weights["W_xh"].fill_(1e-26)
+    weights["W_hy"].fill_(1e-34)
+    seed = next(s for s in range(999) if task.sample(Stream([s], "train"), 1).lengths[0, 0] == 100)
+    batch = task.sample(Stream([seed], "train"), 4)
+    gradient = engine.program(network, task).gradients(flat, batch).gradient
+    assert gradient.isfinite().all()
+    fixed = config.example("task/adding", variant="halves", length=100)
+    alone = engine.program(network, fixed).gradients(flat, Batch(batch.inputs[:, :, :100], batch.targets)).gradient
+    assert torch.equal(gradient, alone)
+
+
 @pytest.mark.parametrize("cell_name", BATCHED)
 def test_padding_at_the_end_changes_no_bit(cell_name):
     """Where a whole batch has one length, `batched` gives the bits of the batch without its padding."""
