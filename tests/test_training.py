@@ -17,7 +17,7 @@ from bench.training import Training
 from tests.conftest import choices, small_task
 
 CPU = torch.device("cpu")
-MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,training_gradient,probe]"
+MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,state,lyapunov,jacobian_product,training_gradient,probe]"
 
 
 def train(replicas, engine=None):
@@ -79,7 +79,8 @@ def test_measuring_changes_no_bit(make_replica, cell):
     engine = Auto().resolved(plain[0].network, CPU)
     (without, _), (with_all, records) = train(plain, engine), train(measured, engine)
     assert torch.equal(without, with_all)
-    assert {"spectrum", "eigenvalues", "state_jacobian", "gradient_through_time"} <= set(records[0].tables)
+    tables = {"spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product"}
+    assert {*tables, "gradient_through_time"} <= set(records[0].tables)
 
 
 @pytest.mark.parametrize("policy", choices("nonfinite"))
@@ -130,6 +131,32 @@ def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(make_replica
     assert not torch.equal(before[0], after[0])
     for key, value in state_after.items():
         assert torch.equal(value[1], state_before[key][1])
+
+
+def test_pascanus_policy_shrinks_the_recurrent_weight_of_a_replica_without_gradient(make_replica):
+    """W <- W - lr clip(0.02 W), all else as it was; the others step as they would alone."""
+    overrides = (
+        "nonfinite=pascanu",
+        "optimizer=sgd",
+        "optimizer.lr=0.5",
+        "clipping.threshold=1e9",
+        "precision=float64",
+    )
+    replicas = with_seeds(make_replica(*overrides), range(3))
+    training = Training(replicas, Batched(), CPU)
+    batch = next(training._training_batches())
+    before = training.network.views(training.flat.clone())
+    gradients = training.program.gradients(training.flat, batch)
+    expected = training.flat - 0.5 * gradients.gradient
+    gradients.gradient[1, 7] = torch.nan
+    training._step(0, gradients, batch)
+    assert torch.allclose(training.flat[[0, 2]], expected[[0, 2]], rtol=1e-12)
+    for name, after in training.network.views(training.flat).items():
+        factor = 1 - 0.5 * 0.02 if name == "W_hh" else 1.0
+        assert torch.allclose(after[1], factor * before[name][1], rtol=1e-12)
+    assert training.nonfinite[0].tolist() == [False, True, False]
+    assert np.isfinite(training.norms[0]).all()
+    assert training.diverged_at == [None] * 3
 
 
 def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
