@@ -11,6 +11,7 @@ from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 
 from bench.analysis import captions
@@ -20,7 +21,7 @@ from bench.analysis.settings import levels
 from bench.analysis.style import GREY, ONE_COLUMN, Look, looks, paper
 
 COLUMNS = 4  # moments, from initialisation to the end
-POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 2.2, "alpha": 0.7}
+POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 2.0, "alpha": 0.6}
 FRAMES_PER_SECOND = 5
 HELD = 8  # frames that the last one stays
 GIF_DPI = 110
@@ -35,23 +36,24 @@ def eigenvalues(runs: pd.DataFrame, table: pd.DataFrame, task: object = None, cl
     data, described = _chosen(runs, table, task, clip)
     series = looks(levels(data["cell"]))
     moments = _moments(data)
-    columns = {place: f"{place:.0%}" if place else "start" for place in moments}
-    columns[max(columns)] = "end"
+    columns = {place: _moment(place, updates) for place, updates in moments.items()}
     labels = data[["cell", "block"]].drop_duplicates().itertuples(index=False, name=None)
     rows = {label: _label(*label) for label in labels}
     figure, panels = grid(rows, columns, "real part", "imaginary part", row_height=ONE_COLUMN / COLUMNS * 0.92)
     figure.set_figwidth(ONE_COLUMN)
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.025))
     drawn = []
     for ((cell, block), place), panel in panels.items():
         own = data[(data["cell"] == cell) & (data["block"] == block)]
         at = own[own["update"] == moments[place].get(cell)]
         drawn.append(at.assign(moment=columns[place]))
         _draw(panel, at, series[cell], data)
+        panel.tick_params(labelleft=place == 0)
     legend(figure, series, {})
     caption = (
         "Eigenvalues of every recurrent weight in the complex plane, with the unit circle: at initialisation, at the "
         "measured updates nearest to one and two thirds of a logarithmic training time, and at the end. One run of "
-        f"each cell, {described}; of {captions.seeds(runs)}, no quartiles. {captions.conditions(runs)}"
+        f"each cell, {described}; of {captions.seeds(runs)}. {captions.conditions(runs)}"
     )
     cells = [(str(row), str(column)) for row in rows.values() for column in columns.values()]
     alt = captions.alt("Eigenvalues of the recurrent weights in the complex plane", series, cells)
@@ -109,6 +111,13 @@ def _moments(data: pd.DataFrame) -> dict[float, dict[Any, int]]:
         for place in np.linspace(0, 1, COLUMNS):
             places.setdefault(float(place), {})[cell] = int(updates[np.abs(time - place).argmin()])
     return places
+
+
+def _moment(place: float, updates: dict[Any, int]) -> str:
+    """What is written over a column: the update where all runs have the same."""
+    if place in (0, 1):
+        return "end" if place else "start"
+    return f"update {min(updates.values())}" if len(set(updates.values())) == 1 else f"{place:.0%}"
 
 
 def _label(cell: object, block: str) -> str:

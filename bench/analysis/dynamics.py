@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.lines import Line2D
 
 from bench.analysis import captions
 from bench.analysis.decay import decay
@@ -21,9 +20,10 @@ from bench.analysis.panels import clipped, draw_bands, grid, legend, log_updates
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
 from bench.analysis.statistics import most, quartiles
-from bench.analysis.style import DASHED, DOTTED, GREY, SOLID, Dash, Look, looks, paper
+from bench.analysis.style import DASHED, DOTTED, GREY, SOLID, Dash, looks, paper
 
 SHOWN = 10.0  # nats: a relative gradient of e^-10 and less, or e^10 and more, has the darkest colour
+LOWEST = -1.5  # nats per step: what a singular value falls to below that is as good as 0
 MOMENTS: dict[str, Dash] = {"end": SOLID, "start": DASHED}
 SHARES: dict[str, Dash] = {"saturated": SOLID, "dead": DASHED}
 
@@ -47,7 +47,7 @@ def gradient_map(
 
     several = band[row].nunique() > 1
     settings = band[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
-    rows = {s: f"{s[0]}, {clipped(s[1])}" if several else str(s[0]) for s in settings}
+    rows = {s: f"{s[0]}\n{clipped(s[1])}" if several else str(s[0]) for s in settings}
     figure, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
     norm = Normalize(-SHOWN, SHOWN)
     for ((level, clip), column), panel in panels.items():
@@ -62,7 +62,9 @@ def gradient_map(
         f"through unchanged; beyond ±{SHOWN:g} nats the colour stays. Median over seeds, {captions.seeds(runs)}, "
         f"quartiles in the CSV file; {captions.SURVIVORS}. {captions.conditions(runs)}"
     )
-    alt = captions.alt("Logarithm of the relative gradient norm as colour, by lag and update", rows.values(), panels)
+    alt = captions.alt(
+        "Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), panels
+    )
     return Plot("gradient_map", figure, band, caption, alt)
 
 
@@ -81,11 +83,14 @@ def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
 def decay_and_exponent(
     runs: pd.DataFrame, gradients: pd.DataFrame, lyapunov: pd.DataFrame, hue: str = "cell", col: str = "task"
 ) -> Plot:
-    """Decay rate of the probe against the largest Lyapunov exponent, every run at its start and its end."""
+    """Decay rate of the probe against the largest Lyapunov exponent, every run at its start and its end.
+
+    Its numbers hold all that `decay` knows: half-life, horizons, vanished and underflown share.
+    """
     need(lyapunov, "Lyapunov exponents")
     need(gradients, "gradients through time")
     largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time")]
-    rates = _memory(decay(gradients))[["run", "update", "state", "decay_rate"]]
+    rates = _memory(decay(gradients))  # whole: half-lives and horizons go into the CSV file
     data = largest[["run", "update", "exponent", "steps"]].merge(rates, on=["run", "update"])
     data = _moments(data).merge(runs[["run", "seed", hue, "clip", col]], on="run")
     data = data.dropna(subset=["exponent", "decay_rate"])
@@ -111,7 +116,7 @@ def decay_and_exponent(
     caption = (
         "Decay rate of the gradient of one step's loss on its way back (robust slope of ln γ over lag) against the "
         f"largest finite-time Lyapunov exponent over {steps} steps of held-out sequences. Open: at the start, filled: "
-        f"at the end of training; a point a run, {captions.seeds(runs)}, no quartiles. Dashed: both are equal, which "
+        f"at the end of training; a point a run, {captions.seeds(runs)}. Dashed: both are equal, which "
         f"they are where the loss excites the direction that lasts longest. {captions.conditions(runs)}"
     )
     alt = captions.alt("Decay rate against largest Lyapunov exponent", series, panels)
@@ -136,13 +141,14 @@ def jacobian_product(
     figure, panels = grid(rows, columns, "index $i$", label)
     draw_bands(panels, band, "index", row, col, hue, series, dash="moment", dashes=MOMENTS)
     for panel in panels.values():
+        panel.set_ylim(bottom=max(panel.get_ylim()[0], LOWEST))
         reference(panel, y=0.0, dash=DOTTED)
     legend(figure, series, MOMENTS)
     caption = (
         "Singular values of the product of all state Jacobians of a held-out sequence, largest first, as logarithms "
         "per step: at 0 a direction of the initial state reaches the end of the sequence unchanged; a line ends where "
-        f"the rest are exactly 0 in most sequences. By clipping threshold. {captions.BAND}, {captions.seeds(runs)}; "
-        f"{captions.SURVIVORS}. {captions.conditions(runs)}"
+        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By clipping threshold. {captions.BAND}, "
+        f"{captions.seeds(runs)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
     )
     alt = captions.alt("Logarithm of singular values per step by index", series, panels)
     return Plot("jacobian_product", figure, band, caption, alt)
@@ -168,7 +174,8 @@ def state(runs: pd.DataFrame, states: pd.DataFrame, hue: str = "cell", row: str 
     caption = (
         "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "
         "mean over steps (not drawn for units without bounds); dashed: dead, 0 at every step of every sequence. By "
-        f"clipping threshold. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
+        f"clipping threshold. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. "
+        f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Saturated and dead share of units by updates", series, panels)
     return Plot("state", figure, band, caption, alt)

@@ -20,6 +20,7 @@ from bench.measurements.measurement import Columns, Measurement, Snapshot
 from tasks.task import Batch, own_last
 
 QUANTILES = (0.05, 0.5, 0.95)
+SUMMARIES = ("log_norm", "log_q05", "log_q50", "log_q95", "zero_share", "nonfinite_share")
 
 
 def profile(kind: str, log_norms: Mapping[str, np.ndarray], last: int) -> list[Columns]:
@@ -29,40 +30,28 @@ def profile(kind: str, log_norms: Mapping[str, np.ndarray], last: int) -> list[C
     log_q05, log_q50, log_q95: quantiles over the batch. zero_share, nonfinite_share: of its sequences.
     step: counted from 1, the last of the T is `last`. lag: `last` - step, which is a sequence's own where lengths vary.
     """
-    rows = [_summary(values) for values in log_norms.values()]  # each column [R, T]
     steps = next(iter(log_norms.values())).shape[-1]
-    step = np.tile(np.arange(last - steps + 1, last + 1, dtype=np.int32), len(rows))
+    step = np.tile(np.arange(last - steps + 1, last + 1, dtype=np.int32), len(log_norms))
     shared = {
         "kind": np.full(len(step), kind),
         "state": np.repeat(list(log_norms), steps),
         "step": step,
         "lag": (last - step).astype(np.int32),
     }
-    replicas = len(next(iter(log_norms.values())))
-    return [
-        {
-            **shared,
-            **{name: np.concatenate([row[name][r] for row in rows]).astype(np.float32) for name in rows[0]},
-        }
-        for r in range(replicas)
-    ]
+    summaries = np.concatenate([_summary(values) for values in log_norms.values()], axis=-1)
+    return [{**shared, **dict(zip(SUMMARIES, numbers, strict=True))} for numbers in summaries.swapaxes(0, 1)]
 
 
-def _summary(log_norms: np.ndarray) -> dict[str, np.ndarray]:
-    zero = np.isneginf(log_norms)
-    finite = np.isfinite(log_norms)
-    count = finite.sum(1)
-    total = np.where(finite, log_norms, 0.0).sum(1)
-    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    quantiles = np.quantile(log_norms, QUANTILES, axis=1, method="inverted_cdf")
-    return {
-        "log_norm": mean,
-        "log_q05": quantiles[0],
-        "log_q50": quantiles[1],
-        "log_q95": quantiles[2],
-        "zero_share": zero.mean(1),
-        "nonfinite_share": (~zero & ~finite).mean(1),
-    }
+def _summary(log_norms: np.ndarray) -> np.ndarray:
+    """Over the sequences: [R, B, T] -> [6, R, T], in the order of `SUMMARIES`."""
+    ordered = np.sort(np.ascontiguousarray(log_norms.swapaxes(1, 2)))  # NaN last
+    zero, finite = np.isneginf(ordered), np.isfinite(ordered)
+    zeros, count, sequences = zero.sum(-1), finite.sum(-1), ordered.shape[-1]
+    mean = np.where(finite, ordered, 0.0).sum(-1) / np.where(count > 0, count, np.nan)
+    places = np.maximum(np.ceil(np.array(QUANTILES) * sequences).astype(int) - 1, 0)  # the least that reaches the share
+    quantiles = np.where(np.isnan(ordered[..., -1:]), np.nan, ordered[..., places])
+    shares = zeros / sequences, 1 - (zeros + count) / sequences
+    return np.stack((mean, *quantiles.transpose(2, 0, 1), *shares)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ Columns = Mapping[str, np.ndarray]  # one replica's new rows of a table, column 
 class Snapshot:
     """A pack at one moment, as measurements see it: they may look and not touch.
 
-    weights: in float64, by symbol, each [R, ...].
+    weights: in float64, by symbol, each [R, ...]; given as parameters, kept as the cell has `prepared` them.
     heldout: so many sequences of every replica that are never trained on, inputs in float64 [R, B, T, I]; fewer where
         a task's own collection ends.
     trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T]; where lengths vary, at
@@ -35,6 +35,9 @@ class Snapshot:
     weights: Weights
     heldout: Callable[[int], Batch]
     trace: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", self.cell.prepared(self.weights))
 
     @property
     def cell(self) -> Cell:
@@ -67,22 +70,30 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
 class Measurement(ABC):
     """Something to watch.
 
-    points_per_decade: it is measured at update 0, at round(10^(j / points_per_decade)), j = 0, 1, ..., and at the last.
-    Raises ValueError if points_per_decade < 1.
+    It is measured at update 0, at the last, and between them
+
+    every: at its multiples, 1 is every update; 0 is never; null for
+    points_per_decade: at round(10^(j / points_per_decade)), j = 0, 1, ...
+    Raises ValueError if every < 0 or points_per_decade < 1.
     """
 
     version: ClassVar[int] = 1  # raised whenever the numbers change
     table: ClassVar[str]  # where its rows go
     needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
 
+    every: int | None
     points_per_decade: int
 
     def __post_init__(self) -> None:
+        if self.every is not None and self.every < 0:
+            raise ValueError(f"every={self.every}: at least 0, which is at the first update and the last")
         if self.points_per_decade < 1:
             raise ValueError(f"points_per_decade={self.points_per_decade}: at least 1")
 
     def updates(self, last: int) -> set[int]:
         """When to measure in a run of `last` updates."""
+        if self.every is not None:
+            return {*range(0, last, self.every or last), last}
         count = int(np.log10(max(last, 1)) * self.points_per_decade) + 1
         points = {round(10 ** (j / self.points_per_decade)) for j in range(count)}
         return {0, last} | {point for point in points if point <= last}

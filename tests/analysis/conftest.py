@@ -20,6 +20,7 @@ from bench.results import RunDirectory, Tables, load
 
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
 BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}
+UNITS = 8
 UPDATES = 3000
 KINDS = ("training", "probe")
 EVALUATED = np.arange(0, UPDATES + 1, 100)
@@ -149,7 +150,12 @@ def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, o
             "spectral_radius": 1 + 0.1 * random.random(len(measured)),
             "q05": np.ones(len(measured)),
             "q95": np.ones(len(measured)),
+            "spectral_norm": 1.3 + 0.1 * random.random(len(measured)),
         },
+        "eigenvalues": _joined([_cloud(setting, update, random) for update in measured]),
+        "state": _joined([_states(setting, update, random) for update in measured]),
+        "lyapunov": _joined([_exponents(setting, update, random) for update in measured[[0, -1]]]),
+        "jacobian_product": _joined([_product(setting, update, random) for update in measured[[0, -1]]]),
         "gradient_through_time": _joined(profiles),
         "clipping": _clipped(setting, min(diverged_at - 1, UPDATES), random),
     }
@@ -189,6 +195,58 @@ def _radii(setting: Setting, update: int, random: np.random.Generator) -> dict[s
         "block": np.array(blocks),
         "spectral_radius": radius,
         "spectral_norm": radius * 1.5,
+    }
+
+
+def _cloud(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    blocks = np.repeat(BLOCKS.get(setting.cell, ("W_hh",)), UNITS)
+    angle, modulus = 2 * np.pi * random.random(len(blocks)), (0.6 + 0.1 * np.log10(1 + update)) * np.ones(len(blocks))
+    return {
+        "update": np.full(len(blocks), update),
+        "block": blocks,
+        "real": modulus * np.cos(angle),
+        "imag": modulus * np.sin(angle),
+    }
+
+
+def _states(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    parts = ("h", "c") if setting.cell == "lstm" else ("h",)
+    rows = len(parts) * setting.steps
+    return {
+        "update": np.full(rows, update),
+        "state": np.repeat(parts, setting.steps),
+        "step": np.tile(np.arange(1, setting.steps + 1), len(parts)),
+        "norm": 1 + random.random(rows),
+        "saturated": np.full(rows, np.nan if setting.cell == "irnn" else 0.1 * np.log10(1 + update)),
+        "active": np.full(rows, 0.5),
+        "dead": np.full(rows, 0.3 if setting.cell == "irnn" else 0.0),
+    }
+
+
+def _exponents(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    largest = SLOPES[setting.cell] * (1 if update == 0 else 0.4) + 0.02 * random.standard_normal()
+    return {
+        "update": np.full(2, update),
+        "kind": np.full(2, "finite-time"),
+        "index": np.array([1, 2]),
+        "exponent": np.array([largest, largest - 0.1]),
+        "lost": np.zeros(2, dtype=int),
+        "sequences": np.full(2, 32),
+        "steps": np.full(2, setting.steps - min(20, setting.steps // 5)),
+    }
+
+
+def _product(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    index = np.arange(1, UNITS + 1)
+    lost = (setting.cell == "irnn") & (index > UNITS // 2)
+    values = setting.steps * (SLOPES[setting.cell] - 0.03 * index + 0.01 * random.random(UNITS))
+    return {
+        "update": np.full(UNITS, update),
+        "index": index,
+        "log_singular_value": np.where(lost, np.nan, values),
+        "lost": 4 * lost,
+        "sequences": np.full(UNITS, 4),
+        "steps": np.full(UNITS, setting.steps),
     }
 
 

@@ -14,6 +14,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from bench.analysis.clouds import eigenvalues
+from bench.analysis.decay import decay
+from bench.analysis.dynamics import decay_and_exponent, gradient_map, jacobian_product, state
 from bench.analysis.figures import WORST, accuracy, learning_curves, success
 from bench.analysis.gradients import clipped_share, gradient_norm, gradient_probe, gradient_training
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
@@ -34,6 +37,11 @@ TABLES = {
     state_jacobian: "state_jacobian",
     clipped_share: "clipping",
     gradient_norm: "clipping",
+    gradient_map: "gradient_through_time",
+    decay_and_exponent: "gradient_through_time lyapunov",
+    jacobian_product: "jacobian_product",
+    eigenvalues: "eigenvalues",
+    state: "state",
 }
 OF_RUNS = (success, time_to_solve, memory_length, performance_profile)
 
@@ -41,7 +49,9 @@ OF_RUNS = (success, time_to_solve, memory_length, performance_profile)
 def draw(figure: Callable[..., Plot], runs: pd.DataFrame, tables: Tables) -> Plot:
     if figure is memory_length:
         return figure(pd.concat([runs.assign(**{"task.length": length}) for length in (20, 40, 80)]))
-    return figure(runs) if figure in OF_RUNS else figure(runs, getattr(tables, TABLES[figure]))
+    return (
+        figure(runs) if figure in OF_RUNS else figure(runs, *(getattr(tables, name) for name in TABLES[figure].split()))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +93,9 @@ def lines(figure: Figure) -> dict[tuple[str, str], list[np.ndarray]]:
 def test_caption_says_what_it_must(plot):
     for said in ("n = 3 seeds", "adam, lr 0.001", "mean over batch and scored steps", "settings chosen by hand"):
         assert said in plot.caption
-    assert any(interval in plot.caption for interval in ("quartiles", "Wilson", "bootstrap"))
+    assert any(
+        interval in plot.caption for interval in ("quartiles", "Wilson", "bootstrap", "a point a run", "One run")
+    )
 
 
 def test_alt_text_names_the_lines(plot):
@@ -167,7 +179,7 @@ def test_csv_holds_the_numbers(plot, file):
 @pytest.mark.parametrize("figure", TABLES)
 def test_without_data_there_is_no_figure(figure, runs):
     with pytest.raises(NothingToDraw, match="these results hold no"):
-        figure(runs, pd.DataFrame({"run": []}))
+        figure(runs, *(pd.DataFrame({"run": []}) for _ in TABLES[figure].split()))
 
 
 def test_settings_of_matplotlib_are_as_before(runs):
@@ -184,7 +196,9 @@ def test_known_cells_keep_their_look_and_new_ones_take_the_next():
 
 
 def test_cells_have_one_colour_in_all_figures(plots):
-    handles = [handle for plot in plots.values() for handle in plot.figure.legends[0].legend_handles]
+    handles = [
+        handle for plot in plots.values() if plot.figure.legends for handle in plot.figure.legends[0].legend_handles
+    ]
     known = ("tanh", "irnn")
     assert len({(h.get_label(), to_hex(h.get_color())) for h in handles if h.get_label() in known}) == 2
 
@@ -313,6 +327,57 @@ def test_a_median_of_few_survivors_is_not_drawn(plots):
 def test_radius_1_is_drawn(figure, plots):
     for panel in plots[figure].figure.axes:
         assert any(list(line.get_ydata()) == [1, 1] for line in panel.lines)
+
+
+def test_the_norm_is_drawn_beside_the_radius_and_the_moment_of_solving_is_marked(plots, runs):
+    plot = plots[state_jacobian]
+    assert set(plot.data["quantity"]) == {"spectral_radius", "spectral_norm"}
+    lstm = runs[(runs["task"] == "adding") & (runs["cell"] == "lstm") & (runs["clip"] == "1")]
+    panel = plot.figure.axes[0]  # adding, clipped at 1
+    marks = [line.get_xdata()[0] for line in panel.lines if list(line.get_ydata()) == [0, 1]]
+    assert lstm["solved_at"].median() in marks
+    assert len(marks) == 2  # tanh never does
+
+
+# Dynamics
+
+
+def test_the_map_has_the_relative_gradient_at_every_update_and_lag(one_run):
+    plot = gradient_map(distinguished(one_run.runs), one_run.gradient_through_time)
+    table = one_run.gradient_through_time.query("kind == 'probe' and state == 'c' and update == 32").set_index("lag")
+    drawn = plot.data[plot.data["update"] == 32].set_index("lag")["median"]
+    np.testing.assert_allclose(drawn, table["log_norm"][drawn.index] - table.loc[0, "log_norm"])
+    assert set(plot.data["state"].astype(str)) == {"c"}  # of an LSTM the memory
+    (mesh,) = plot.figure.axes[0].collections
+    assert mesh.get_array().shape == (20, 9)  # lags, updates
+
+
+def test_decay_rates_are_drawn_against_exponents_at_start_and_end(one_run):
+    plot = decay_and_exponent(distinguished(one_run.runs), one_run.gradient_through_time, one_run.lyapunov)
+    rates = decay(one_run.gradient_through_time).query("state == 'c'").set_index("update")["decay_rate"]
+    exponents = one_run.lyapunov.query("index == 1").set_index("update")["exponent"]
+    assert plot.data["moment"].tolist() == ["start", "end"]
+    np.testing.assert_allclose(plot.data["decay_rate"], rates[[0, 3000]])
+    np.testing.assert_allclose(plot.data["exponent"], exponents[[0, 3000]])
+
+
+def test_lost_singular_values_are_not_drawn(plots):
+    irnn = plots[jacobian_product].data.query("cell == 'irnn'")
+    assert irnn["index"].max() == 4
+
+
+def test_clouds_are_of_one_run_of_each_cell_from_start_to_end(plots, runs, tables, tmp_path):
+    plot = plots[eigenvalues]
+    assert plot.data.groupby("cell", observed=True)["run"].nunique().tolist() == [1, 1, 1]
+    assert set(plot.data["block"]) == {"W_hh", "W_hi", "W_hf", "W_hg", "W_ho"}
+    end = plot.data.query("moment == 'end' and cell == 'tanh'")
+    source = tables.eigenvalues[(tables.eigenvalues["run"] == end["run"].iloc[0])]
+    np.testing.assert_array_equal(end["real"], source.loc[source["update"] == 3000, "real"])
+    for name in ("a.gif", "b.gif"):
+        plot.animation(tmp_path / name)
+    gif = (tmp_path / "a.gif").read_bytes()
+    assert gif[:6] == b"GIF89a"
+    assert gif == (tmp_path / "b.gif").read_bytes()
 
 
 # Clipping

@@ -18,6 +18,7 @@ FIGURES = {
     *OF_ANY_RUN,
     *("gradient_probe", "gradient_training"),
     *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipped_share", "gradient_norm"),
+    *("gradient_map", "decay_and_exponent", "jacobian_product", "eigenvalues", "state"),
 }
 TABLES = ("overview", "estimates", "comparisons", "clipping")
 
@@ -61,7 +62,8 @@ def page(folder: Path) -> Page:
 @pytest.fixture
 def few(make_up, tmp_path) -> Path:
     """Two runs that were not measured."""
-    measured = ("spectrum", "state_jacobian", "gradient_through_time", "clipping")
+    measured = ("spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product")
+    measured = (*measured, "gradient_through_time", "clipping")
     return make_up(tmp_path / "few", {"adding": 20}, ["tanh"], [1.0], seeds=2, without=measured)
 
 
@@ -74,7 +76,8 @@ def fail(results: Path, message: str) -> None:
 
 def test_all_files_are_written(folder):
     assert {path.name for path in folder.iterdir()} == {"report.html", "figures", "tables"}
-    assert {path.name for path in (folder / "figures").iterdir()} == {f"{f}.{x}" for f in FIGURES for x in EXTENSIONS}
+    figures = {f"{name}.{extension}" for name in FIGURES for extension in EXTENSIONS}
+    assert {path.name for path in (folder / "figures").iterdir()} == {*figures, "eigenvalues.gif"}
     tables = {path.name for path in (folder / "tables").iterdir()}
     assert tables == {f"{name}.{x}" for name in TABLES for x in ("csv", "md", "tex")}
 

@@ -1,5 +1,7 @@
 """Every measurement against a slow and obvious oracle in float64."""
 
+import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -9,33 +11,60 @@ import torch
 
 from bench import config
 from bench.engines.eager import Eager
+from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Snapshot
-from bench.measurements.state_jacobian import jacobians
 from bench.network import Network
 from bench.streams import Stream
 from tests.conftest import choices, small_task
 
 SEEDS = [0, 1]
+SMALL = {"long_run": 40}  # for the measurements that have such a setting
+
+
+@functools.cache
+def component(choice):
+    return config.example(choice)
+
+
+def measurement(name, **fields):
+    """A measurement from its yaml with other settings."""
+    return dataclasses.replace(component(f"measurement/{name}"), **fields)
+
+
+def adding_of(length, variant="halves"):
+    return dataclasses.replace(component("task/adding"), length=length, variant=variant)
+
+
+@functools.cache
+def pytorch_initializer():
+    return config.job(config.composed("initializer=pytorch")).replica.initializer
 
 
 def snapshot_of(cell_name, task, hidden=6, scale=1.5, sequences=4):
-    network = Network(config.example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
-    initializer = config.job(config.composed("initializer=pytorch")).replica.initializer
+    cell = dataclasses.replace(component(f"cell/{cell_name}"), hidden=hidden)
+    network = Network(cell, task.inputs, task.outputs)
+    initializer = pytorch_initializer()
     flat = scale * network.initial([initializer] * len(SEEDS), SEEDS)
     heldout = task.sample(Stream(SEEDS, "heldout", dtype=torch.float64), sequences)
     trace = Eager().program(network, task).gradients(flat, heldout, trace=True).trace
     return Snapshot(network, task, network.views(flat), lambda count: heldout.at((slice(None), slice(count))), trace)
 
 
+def small(name):
+    """A measurement from its yaml that takes no minutes."""
+    there = measurement(name)
+    return measurement(name, **{key: value for key, value in SMALL.items() if getattr(there, key, None)})
+
+
 @pytest.fixture
 def adding():
-    return config.example("task/adding", length=9)
+    return adding_of(9)
 
 
 @pytest.mark.parametrize("name", choices("measurement"))
 @pytest.mark.parametrize("cell", choices("cell"))
 def test_every_measurement_gives_every_replica_columns_of_one_length(name, cell, adding):
-    rows = config.example(f"measurement/{name}").measure(snapshot_of(cell, adding))
+    rows = small(name).measure(snapshot_of(cell, adding))
     assert len(rows) == 2
     assert all(len({len(column) for column in columns.values()}) == 1 for columns in rows)
     assert rows[0].keys() == rows[1].keys()
@@ -43,13 +72,13 @@ def test_every_measurement_gives_every_replica_columns_of_one_length(name, cell,
 
 @pytest.mark.parametrize("name", choices("measurement"))
 def test_a_replica_that_is_not_finite_is_measured_as_nan_and_leaves_the_other_alone(name, adding):
-    measurement = config.example(f"measurement/{name}")
+    watching = small(name)
     healthy = snapshot_of("irnn", adding)
-    expected = measurement.measure(healthy)[0]
+    expected = watching.measure(healthy)[0]
     sick = snapshot_of("irnn", adding)
     sick.weights["W_hh"][1].fill_(torch.nan)
     sick.trace["h"][1].fill_(torch.nan)
-    rows = measurement.measure(sick)
+    rows = watching.measure(sick)
     for column, values in expected.items():
         if values.dtype.kind == "f":
             assert np.allclose(rows[0][column], values, rtol=1e-12, equal_nan=True)
@@ -60,7 +89,7 @@ def test_spectrum_of_known_matrices(adding):
     snapshot = snapshot_of("irnn", adding, hidden=2)
     snapshot.weights["W_hh"][0] = torch.tensor([[0.5, 10.0], [0.0, -0.25]])  # transient growth: rho < 1 < ||W||
     snapshot.weights["W_hh"][1] = torch.tensor([[0.0, -2.0], [2.0, 0.0]])  # normal: twice a rotation
-    (shear, turn) = config.example("measurement/spectrum").measure(snapshot)
+    (shear, turn) = measurement("spectrum").measure(snapshot)
     assert shear["spectral_radius"][0] == pytest.approx(0.5)
     frobenius2, determinant = 0.25 + 100 + 0.0625, 0.125
     largest = math.sqrt((frobenius2 + math.sqrt(frobenius2**2 - 4 * determinant**2)) / 2)
@@ -76,19 +105,19 @@ def test_spectrum_of_known_matrices(adding):
 def test_spectrum_of_zero_is_zero(adding):
     snapshot = snapshot_of("tanh", adding)
     snapshot.weights["W_hh"].zero_()
-    row = config.example("measurement/spectrum").measure(snapshot)[0]
+    row = measurement("spectrum").measure(snapshot)[0]
     assert row["spectral_radius"] == row["spectral_norm"] == row["henrici"] == 0
     assert np.isnan(row["condition"]).all()
 
 
 def test_a_gated_cell_has_a_row_per_gate(adding):
-    row = config.example("measurement/spectrum").measure(snapshot_of("lstm", adding))[0]
+    row = measurement("spectrum").measure(snapshot_of("lstm", adding))[0]
     assert row["block"].tolist() == ["W_hi", "W_hf", "W_hg", "W_ho"]
 
 
 def test_eigenvalues_are_those_of_numpy(adding):
     snapshot = snapshot_of("tanh", adding)
-    row = config.example("measurement/eigenvalues").measure(snapshot)[1]
+    row = measurement("eigenvalues").measure(snapshot)[1]
     expected = np.linalg.eigvals(snapshot.weights["W_hh"][1].numpy())
     assert np.allclose(np.sort_complex(row["real"] + 1j * row["imag"]), np.sort_complex(expected))
 
@@ -114,7 +143,7 @@ def test_state_jacobian_of_an_active_linear_net_is_its_weight(adding):
     snapshot = snapshot_of("irnn", adding)
     for weight in snapshot.weights.values():
         weight.abs_()  # every unit active
-    row = config.example("measurement/state_jacobian").measure(snapshot)[0]
+    row = measurement("state_jacobian").measure(snapshot)[0]
     radius = np.abs(np.linalg.eigvals(snapshot.weights["W_hh"][0].numpy())).max()
     assert np.allclose([row["spectral_radius"], row["q05"], row["q95"]], radius)
 
@@ -146,7 +175,7 @@ PROBED = [(name, None) for name in choices("task")] + [("adding", "hochreiter"),
 def test_probe_agrees_with_autograd_on_the_unrolled_net(cell_name, task_name, variant):
     task = small_task(task_name, **({"variant": variant, "length": 30} if variant else {}))
     snapshot = snapshot_of(cell_name, task)
-    rows = config.example("measurement/probe", sequences=4).measure(snapshot)
+    rows = measurement("probe", sequences=4).measure(snapshot)
     lags = task.probe_step + 1 - (task.steps - task.least_steps)  # those that all sequences have
     for replica, row in enumerate(rows):
         norms = [unrolled_norms(snapshot, replica, sequence) for sequence in range(4)]
@@ -163,12 +192,12 @@ def test_probe_agrees_with_autograd_on_the_unrolled_net(cell_name, task_name, va
 @pytest.mark.parametrize("decay", [0.9, 0.25])
 def test_probe_carries_a_decay_below_the_range_of_float64(decay):
     """.25^2000 is 1e-1204: only the logarithm survives."""
-    task = config.example("task/adding", length=2000)
+    task = adding_of(2000)
     snapshot = snapshot_of("irnn", task, hidden=3)
     for weight in snapshot.weights.values():
         weight.abs_()
     snapshot.weights["W_hh"].copy_(decay * torch.eye(3))
-    row = config.example("measurement/probe", sequences=2).measure(snapshot)[0]
+    row = measurement("probe", sequences=2).measure(snapshot)[0]
     slopes = np.diff(row["log_norm"].astype(np.float64)) * -1
     assert np.allclose(slopes, math.log(decay), rtol=1e-3)
     assert (row["zero_share"] == 0).all()
@@ -176,7 +205,7 @@ def test_probe_carries_a_decay_below_the_range_of_float64(decay):
 
 def test_training_gradient_is_the_engines_trace(adding):
     snapshot = snapshot_of("lstm", adding)
-    row = config.example("measurement/training_gradient").measure(snapshot)[1]
+    row = measurement("training_gradient").measure(snapshot)[1]
     for name in ("h", "c"):
         logs = snapshot.trace[name][1].log().numpy()
         assert np.allclose(row["log_norm"][row["state"] == name], logs.mean(0), rtol=1e-6)
@@ -185,12 +214,264 @@ def test_training_gradient_is_the_engines_trace(adding):
 def test_zero_and_nonfinite_gradients_are_counted_and_left_out_of_the_mean(adding):
     snapshot = snapshot_of("irnn", adding)
     snapshot.trace["h"][0, :, 3] = torch.tensor([0.0, torch.inf, math.e, math.e**3])
-    row = config.example("measurement/training_gradient").measure(snapshot)[0]
+    row = measurement("training_gradient").measure(snapshot)[0]
     assert row["log_norm"][3] == pytest.approx(2)
     assert row["zero_share"][3] == row["nonfinite_share"][3] == 0.25
 
 
+# Jacobians, their products and exponents
+
+
+def reachable(cell_name, activity=None, length=9):
+    """One net on one task, its Jacobians along every held-out sequence: snapshot, [R][B][T] of numpy [S, S]."""
+    task = adding_of(length)
+    snapshot = snapshot_of(cell_name, task, hidden=4)
+    if activity == "all active":
+        for weight in snapshot.weights.values():
+            weight.abs_()
+    batch = snapshot.heldout(4)
+    states = snapshot.states(batch)
+
+    def jacobian(r, b, t):
+        weights = {name: weight[r] for name, weight in snapshot.weights.items()}
+        parts = tuple(part[r, b : b + 1] for part in states[t])
+
+        def step(flat):
+            state = tuple(part[None] for part in flat.view(len(parts), -1).unbind())
+            return torch.cat(snapshot.cell.step(weights, batch.inputs[r, b : b + 1, t], state), -1)[0]
+
+        return torch.autograd.functional.jacobian(step, torch.cat(parts, -1)[0]).numpy()
+
+    steps = range(task.least_steps)
+    return snapshot, [[[jacobian(r, b, t) for t in steps] for b in range(4)] for r in range(2)]
+
+
+NETS = [(name, None) for name in ("tanh", "lstm", "gru", "lru")] + [("irnn", "all active")]
+
+
+@pytest.mark.parametrize(("cell", "activity"), NETS)
+def test_exponents_add_up_to_the_mean_logarithm_of_the_determinant(cell, activity):
+    """Of the whole state: without an LSTM's cell path this fails."""
+    snapshot, matrices = reachable(cell, activity)
+    rows = measurement("lyapunov", exponents=None).measure(snapshot)
+    for row, sequences in zip(rows, matrices, strict=True):
+        expected = np.mean([np.linalg.slogdet(J)[1] for of in sequences for J in of[1:]])  # 9 // 5 steps of warm-up
+        assert row["lost"].sum() == 0
+        assert row["exponent"].sum() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("cell", "activity"), NETS)
+def test_exponents_agree_with_qr_of_one_sequence_after_the_other(cell, activity):
+    snapshot, matrices = reachable(cell, activity, length=30)
+    rows = measurement("lyapunov", exponents=2).measure(snapshot)
+    size = len(matrices[0][0][0])
+    for row, sequences in zip(rows, matrices, strict=True):
+        found = []
+        for of in sequences:
+            Q, logs = np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))[0], []
+            for J in of:
+                Q, R = np.linalg.qr(J @ Q)
+                logs.append(np.log(np.abs(np.diag(R))))
+            found.append(np.mean(logs[6:], axis=0)[:2])
+        assert np.allclose(row["exponent"], np.mean(found, axis=0), rtol=1e-8)
+        assert np.allclose(row["q95"], np.quantile(found, 0.95, axis=0), rtol=1e-8)
+        assert row["steps"].tolist() == [24, 24]
+
+
+def linear_net(W, length=100, variant="halves"):
+    """A linear net with this recurrent weight."""
+    snapshot = snapshot_of("linear", adding_of(length, variant), hidden=len(W))
+    snapshot.weights["W_hh"].copy_(torch.as_tensor(W))
+    return snapshot
+
+
+@pytest.mark.parametrize(
+    ("count", "long_run", "variant"),
+    [(1, None, "halves"), (2, None, "hochreiter"), (None, None, "halves"), (None, 250, "hochreiter")],
+)
+def test_exponents_of_a_diagonal_map_are_the_logarithms_of_its_entries(count, long_run, variant):
+    snapshot = linear_net(np.diag([0.3, -0.9, 0.05]), variant=variant)
+    row = measurement("lyapunov", exponents=count, long_run=long_run).measure(snapshot)[0]
+    assert np.allclose(row["exponent"], np.log([0.9, 0.3, 0.05])[:count], rtol=1e-9)
+    assert set(row["kind"]) == {"long-run" if long_run else "finite-time"}
+
+
+def test_exponents_of_a_rotation_and_of_an_identity_are_zero():
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((5, 5)))[0]
+    everything = measurement("lyapunov", exponents=None)
+    assert np.allclose(everything.measure(linear_net(rotation))[0]["exponent"], 0, atol=1e-12)
+    identity = snapshot_of("irnn", adding_of(50), hidden=5)
+    for weight in identity.weights.values():
+        weight.abs_()
+    identity.weights["W_hh"].copy_(torch.eye(5))
+    assert np.allclose(everything.measure(identity)[0]["exponent"], 0, atol=1e-12)
+
+
+def test_a_dead_relu_direction_is_lost_rank_and_no_number(adding):
+    snapshot = snapshot_of("irnn", adding, hidden=5)
+    for weight in snapshot.weights.values():
+        weight.abs_()
+    snapshot.weights["W_hh"].copy_(torch.eye(5))
+    snapshot.weights["b"][..., :2] = -1e3
+    row = measurement("lyapunov", exponents=None, sequences=4).measure(snapshot)[0]
+    assert row["lost"].tolist() == [0, 0, 0, 4, 4]
+    assert np.allclose(row["exponent"][:3], 0, atol=1e-12)
+    assert np.isnan(row["exponent"][3:]).all()
+    snapshot.weights["b"].fill_(-1e3)
+    for count in (1, 3, None):
+        row = measurement("lyapunov", exponents=count, sequences=4).measure(snapshot)[0]
+        assert (row["lost"] == 4).all()
+
+
+def test_what_is_lost_once_stays_lost():
+    """Also when the unit comes back to life after the warm-up: the product of the Jacobians has lost its rank."""
+    snapshot = snapshot_of("irnn", adding_of(20), hidden=2)
+    for weight in snapshot.weights.values():
+        weight.abs_()
+    snapshot.heldout(4).inputs.fill_(1.0)
+    snapshot.heldout(4).inputs[:, :, 1] = -1e3
+    row = measurement("lyapunov", exponents=None, sequences=4).measure(snapshot)[0]
+    assert row["lost"].tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("name", ["lyapunov", "lyapunov_long", "jacobian_product", "state_jacobian", "state"])
+def test_only_steps_that_all_sequences_have_are_looked_at(name):
+    snapshot = snapshot_of("tanh", adding_of(30, "hochreiter"))
+    before = small(name).measure(snapshot)[0]
+    snapshot.heldout(4).inputs[:, :, snapshot.task.least_steps :] = 100.0
+    after = small(name).measure(snapshot)[0]
+    assert all(np.array_equal(before[column], after[column]) for column in before)
+    if name == "lyapunov":
+        assert (before["steps"] == 30 - 6).all()
+
+
+def test_a_long_run_carries_the_state_from_sequence_to_sequence():
+    snapshot, _ = reachable("tanh")
+    row = measurement("lyapunov", sequences=4, exponents=None, long_run=20).measure(snapshot)[1]
+    weights = {name: weight[1] for name, weight in snapshot.weights.items()}
+    logs = []
+    for b in range(4):
+        order = [b, (b + 1) % 4, (b + 2) % 4]
+        h = torch.zeros(1, 4, dtype=torch.float64)
+        for t, x in enumerate(snapshot.heldout(4).inputs[1, order].flatten(0, 1)[:20]):
+            (h,) = snapshot.cell.step(weights, x[None], (h,))
+            if t >= 4:
+                logs.append(np.linalg.slogdet((1 - h[0] ** 2)[:, None] * weights["W_hh"])[1])
+    assert row["exponent"].sum() == pytest.approx(np.mean(logs), rel=1e-9)
+    assert (row["steps"] == 16).all()
+
+
+@pytest.mark.parametrize(("cell", "activity"), NETS)
+def test_singular_values_are_those_of_the_product_multiplied_out(cell, activity):
+    """And all of them together are the determinants, also where they are too small for the product."""
+    snapshot, matrices = reachable(cell, activity)
+    rows = measurement("jacobian_product", sequences=4).measure(snapshot)
+    for row, sequences in zip(rows, matrices, strict=True):
+        values = [np.log(np.linalg.svd(np.linalg.multi_dot(of[::-1]), compute_uv=False)) for of in sequences]
+        there = np.min(values, axis=0) > np.max(values) + math.log(1e-7)  # the rest are rounding
+        assert there.sum() >= 2
+        assert np.allclose(row["log_singular_value"][there], np.mean(values, axis=0)[there], atol=1e-5)
+        assert np.allclose(row["q05"][there], np.quantile(values, 0.05, axis=0)[there], atol=1e-5)
+        determinants = np.mean([sum(np.linalg.slogdet(J)[1] for J in of) for of in sequences])
+        assert row["log_singular_value"].sum() == pytest.approx(determinants, rel=1e-9)
+
+
+def test_singular_values_of_a_linear_net_are_those_of_the_power_of_its_weight():
+    diagonal = linear_net(np.diag([0.25, -0.9, 0.6]), length=1000)  # .25^1000 is 1e-602
+    product = measurement("jacobian_product")
+    assert np.allclose(product.measure(diagonal)[0]["log_singular_value"], 1000 * np.log([0.9, 0.6, 0.25]), rtol=1e-9)
+    shear = np.array([[0.9, 5.0], [0.0, 0.8]])
+    expected = np.log(np.linalg.svd(np.linalg.matrix_power(shear, 12), compute_uv=False))
+    assert np.allclose(product.measure(linear_net(shear, 12))[1]["log_singular_value"], expected, rtol=1e-9)
+
+
+def test_a_lost_rank_is_no_singular_value():
+    snapshot = snapshot_of("irnn", adding_of(5), hidden=5)
+    for weight in snapshot.weights.values():
+        weight.abs_()
+    snapshot.weights["b"][..., :2] = -1e3
+    row = measurement("jacobian_product", sequences=4).measure(snapshot)[0]
+    active = np.linalg.matrix_power(snapshot.weights["W_hh"][0, 2:, 2:].numpy(), 4)
+    whole = active @ snapshot.weights["W_hh"][0, 2:].numpy()  # of the first step all columns count
+    assert row["lost"].tolist() == [0, 0, 0, 4, 4]
+    expected = np.log(np.linalg.svd(whole, compute_uv=False))
+    assert np.allclose(row["log_singular_value"][:3], expected, rtol=1e-7)
+    assert np.isnan(row["log_singular_value"][3:]).all()
+
+
+@pytest.mark.parametrize(("cell", "activity"), NETS)
+def test_radius_and_norm_of_the_state_jacobian_are_those_of_numpy(cell, activity):
+    snapshot, matrices = reachable(cell, activity)
+    rows = measurement("state_jacobian", sequences=4, steps=3).measure(snapshot)
+    for row, sequences in zip(rows, matrices, strict=True):
+        chosen = [of[t] for of in sequences for t in (0, 4, 8)]
+        radii = [np.abs(np.linalg.eigvals(J)).max() for J in chosen]
+        norms = [np.linalg.norm(J, 2) for J in chosen]
+        found = [row[name][0] for name in ("q05", "spectral_radius", "q95", "norm_q05", "spectral_norm", "norm_q95")]
+        assert np.allclose(found, [*np.quantile(radii, (0.05, 0.5, 0.95)), *np.quantile(norms, (0.05, 0.5, 0.95))])
+
+
+# The state
+
+
+@pytest.mark.parametrize("cell", ["tanh", "irnn", "sigmoid", "lstm", "gru"])
+def test_state_statistics_are_those_counted_one_by_one(cell):
+    snapshot = snapshot_of(cell, adding_of(20, "hochreiter"), scale=8)
+    rows = measurement("state", sequences=4).measure(snapshot)
+    states = snapshot.states(snapshot.heldout(4))[1:21]
+    for r, row in enumerate(rows):
+        for k, name in enumerate(snapshot.cell.states):
+            of = {column: values[row["state"] == name] for column, values in row.items()}
+            assert of["step"].tolist() == list(range(1, 21))
+            values = np.stack([state[k][r].numpy() for state in states])
+            assert np.allclose(of["norm"], [np.mean([np.linalg.norm(h) for h in step]) for step in values])
+            assert np.allclose(of["q95"], [np.quantile(np.linalg.norm(step, axis=-1), 0.95) for step in values])
+            assert np.allclose(of["active"], [(step != 0).mean() for step in values])
+            assert np.allclose(of["dead"], np.mean([(values[..., unit] == 0).all() for unit in range(6)]))
+            if cell == "irnn":
+                assert np.isnan(of["saturated"]).all()
+            else:
+                seen = np.tanh(values) if name == "c" else 2 * values - 1 if cell == "sigmoid" else values
+                assert np.allclose(of["saturated"], [(np.abs(step) > 0.97).mean() for step in seen])
+                assert of["saturated"].max() > 0 or (cell, name) == ("lstm", "h")
+
+
+def test_dead_units_are_those_that_are_never_on(adding):
+    snapshot = snapshot_of("irnn", adding, hidden=4)
+    for weight in snapshot.weights.values():
+        weight.abs_()
+    snapshot.weights["b"][0, :3] = -1e3
+    rows = measurement("state", sequences=4).measure(snapshot)
+    assert (rows[0]["dead"] == 0.75).all()
+    assert (rows[0]["active"] == 0.25).all()
+    assert (rows[1]["dead"] == 0).all()
+
+
+# Schedules
+
+
 @pytest.mark.parametrize("name", choices("measurement"))
-def test_points_per_decade_is_at_least_one(name):
-    with pytest.raises(config.ConfigError, match="points_per_decade"):
-        config.example(f"measurement/{name}", points_per_decade=0)
+def test_settings_out_of_range_are_refused(name):
+    there = measurement(name)
+    too_small = {"every": -1, "points_per_decade": 0, "sequences": 0, "steps": 0, "exponents": 0, "long_run": 0}
+    for field in dataclasses.fields(there):
+        with pytest.raises(ValueError, match=f"^{field.name}="):
+            measurement(name, **{field.name: too_small[field.name]})
+
+
+def test_schedules():
+    def updates(every, points_per_decade=2, last=25):
+        return sorted(measurement("spectrum", every=every, points_per_decade=points_per_decade).updates(last))
+
+    assert updates(None) == [0, 1, 3, 10, 25]
+    assert updates(1) == list(range(26))
+    assert updates(10) == [0, 10, 20, 25]
+    assert updates(5) == [0, 5, 10, 15, 20, 25]
+    assert updates(0) == updates(100) == [0, 25]
+    assert updates(0, last=1) == [0, 1]
+
+
+def test_a_schedule_may_be_given_on_the_command_line():
+    job = config.job(config.composed("measurement=[spectrum,probe]", "measurement.spectrum.every=1"))
+    assert job.replica.measurement["spectrum"].updates(3) == {0, 1, 2, 3}
+    assert job.replica.measurement["probe"].every is None

@@ -1,0 +1,102 @@
+"""What watching costs: the training gradient at every update, and all default measurements over a run.
+
+An update with and one without are timed in interleaved rounds, because the speed of a machine drifts; a share is the
+median of the rounds' shares. One thread, and its processor time: what else the machine does is not counted. `make
+speed` prints it and saves the JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bench import config
+from bench.training import Training
+
+ROUNDS = 25
+UPDATES = 3000
+CELLS = ("tanh", "irnn", "lstm")
+TRACE = "measurement=[training_gradient]"
+
+
+def pack(cell: str, replicas: int, *overrides: str) -> Training:
+    """Replicas that differ in their seed, on adding with T = 100 and the engine that `auto` comes to."""
+    settings = (f"cell={cell}", "task.length=100", f"updates={UPDATES}", "evaluation.sequences=1", "device=cpu")
+    job = config.job(config.composed(*settings, *overrides))
+    seeds = [dataclasses.replace(job.replica, seed=seed) for seed in range(replicas)]
+    return Training(seeds, job.engine, torch.device("cpu"))
+
+
+def seconds(function: Callable[[], None]) -> float:
+    """Of the processor, for one call."""
+    began = time.process_time()
+    function()
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("replicas", [8, 16])
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) -> None:  # type: ignore[no-untyped-def]
+    """At most 5 % of an update: what the trace takes, and with it the rows made from it."""
+    torch.set_num_threads(1)
+    training = pack(cell, replicas, TRACE)
+    batch = next(training._training_batches())
+
+    def update(traced: bool = False, measured: bool = False) -> None:
+        _, gradients = training._gradients(0, batch, traced)
+        if measured:
+            training._measure(0, ["training_gradient"], gradients.trace)
+        training._step(0, gradients, batch)
+
+    ways: dict[str, dict[str, bool]] = {
+        "without": {},
+        "traced": {"traced": True},
+        "measured": {"traced": True, "measured": True},
+    }
+    for way in ways.values():
+        update(**way)  # allocates its buffers
+    rounds = [{name: seconds(functools.partial(update, **way)) for name, way in ways.items()} for _ in range(ROUNDS)]
+    plain = statistics.median(times["without"] for times in rounds)
+    shares = {name: statistics.median(times[name] / times["without"] for times in rounds) - 1 for name in ways}
+    benchmark.group = f"training gradient at every update, {cell} adding H=64 T=100 B=16, {replicas} replicas"
+    benchmark.extra_info.update({name: round(share, 4) for name, share in shares.items() if name != "without"})
+    benchmark.pedantic(update, rounds=1)
+    print(
+        f"\n{benchmark.group}: update {1e3 * plain:.1f} ms, with trace {shares['traced']:+.1%}, "
+        f"and its rows {shares['measured']:+.1%}"
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore[no-untyped-def]
+    """At most 10 % of a run: what one look takes times the number of looks, over an update times their number."""
+    torch.set_num_threads(1)
+    training = pack(cell, 8)
+    batch = next(training._training_batches())
+    watched = training.replicas[0].measurement
+    trace = training._gradients(0, batch, traced=True)[1].trace
+
+    def update() -> None:
+        training._step(0, training._gradients(0, batch, traced=False)[1], batch)
+
+    def look(name: str) -> None:
+        training._measure(0, [name], trace)
+
+    for name in watched:
+        look(name)  # draws its sequences
+    rounds = [
+        {"": seconds(update), **{name: seconds(functools.partial(look, name)) for name in watched}} for _ in range(3)
+    ]
+    looks = {name: len(measurement.updates(UPDATES)) for name, measurement in watched.items()}
+    shares = {n: statistics.median(t[n] / t[""] for t in rounds) * looks[n] / UPDATES for n in watched}
+    benchmark.group = f"all default measurements, {cell} adding H=64 T=100 B=16, 8 replicas, {UPDATES} updates"
+    benchmark.extra_info.update({"sum": round(sum(shares.values()), 4)})
+    benchmark.pedantic(update, rounds=1)
+    parts = ", ".join(f"{name} {share:.1%} ({looks[name]}x)" for name, share in shares.items())
+    print(f"\n{benchmark.group}: {sum(shares.values()):.1%} of the updates: {parts}")
