@@ -22,8 +22,8 @@ TRAIN, HELDOUT = 1257, 180  # the first, the next; the last 360 of 1797 are for 
 class Digits(ImageSequences):
     """Which of ten digits is it? 64 steps of 1 pixel, or 8 steps of a row.
 
-    1797 images in the order of their source, where one writer's digits lie together: the first 1257 are trained on, the
-    next 180 judge while training, the last 360 are the test set. `ImageSequences` says more.
+    1797 images in the order of their source: the first 1257 are trained on, the next 180 judge while training, the last
+    360 are the test set. `ImageSequences` says more.
 
     variant:
         pixels: 64 steps, row by row.
