@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.task import Batch, Random, Task, cross_entropy, one_hot
+from tasks.task import Batch, Random, Task, one_hot
 
 BLANK, MARKER = "_", "!"
 ONLY_ANSWERS = ("recall", "selective")  # variants in which nothing else is scored
@@ -158,9 +158,6 @@ class Copying(Task):
         if self.symbolic:
             return one_hot(shown, self.inputs, dtype)
         return torch.where(shown == self.kinds, 0, shown + (shown < self.kinds))[..., None].to(dtype)
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, targets)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         answers = slice(-self.symbols, None)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.task import Batch, Random, Task, cross_entropy
+from tasks.task import Batch, Random, Task
 
 
 class Images(NamedTuple):
@@ -108,12 +108,6 @@ class ImageSequences(Task):
         if self.variant == "permuted":
             pixels = pixels[..., permutation(pixels.shape[-1])]
         return pixels.unflatten(-1, (-1, self.inputs))
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, targets)
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return outputs.argmax(-1) == targets
 
 
 @functools.cache

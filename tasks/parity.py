@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from tasks.task import Batch, Random, Task, cross_entropy
+from tasks.task import Batch, Random, Task
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,3 @@ class Parity(Task):
         )  # [..., B, length - bits + 1], window k ends at k + bits - 1
         first = self.scored.start - self.min_lag
         return Batch((2 * bits - 1).to(random.dtype)[..., None], windows[..., first : first + len(self.scored)])
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, targets)
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return outputs.argmax(-1) == targets

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from tasks.task import Batch, Random, Task, cross_entropy, one_hot
+from tasks.task import Batch, Random, Task, one_hot
 
 CUES = 2
 
@@ -68,9 +67,3 @@ class Permutation(Task):
         cue = random.integers(CUES, sequences, 1)
         noise = CUES + random.integers(self.kinds - CUES, sequences, self.length - 1)
         return Batch(one_hot(torch.cat((cue, noise), dim=-1), self.kinds, random.dtype), cue)
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, targets)
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return outputs.argmax(-1) == targets

@@ -154,13 +154,19 @@ class Task(ABC):
         """
         return None
 
-    @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of every scored step: outputs [..., B, A, O], targets [..., B, A] -> [..., B, A]."""
+        """Loss of every scored step: outputs [..., B, A, O], targets [..., B, A] -> [..., B, A].
 
-    @abstractmethod
+        Cross-entropy in nats where the answer is a class, squared error where it is a number.
+        """
+        return cross_entropy(outputs, targets) if self.classes else squared_error(outputs, targets)
+
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Whether each answer that needs memory is right: [..., B, number of such answers], bool."""
+        """Whether each answer that needs memory is right: [..., B, number of such answers], bool.
+
+        The most likely class is the answer; a task whose answer is a number says how near is right.
+        """
+        return outputs.argmax(-1) == targets
 
 
 def own_last(values: Tensor, lengths: Tensor | None, steps: int, count: int) -> Tensor:

@@ -9,9 +9,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from tasks.task import Batch, Random, Task, cross_entropy, one_hot
+from tasks.task import Batch, Random, Task, one_hot
 
 RELEVANT = ("X", "Y")
 IRRELEVANT = ("a", "b", "c", "d")
@@ -126,9 +125,3 @@ class TemporalOrder(Task):
         there = torch.arange(self.steps, device=shown.device) < lengths[..., None]
         inputs = one_hot(shown, self.inputs, random.dtype).mul_(there[..., None])
         return Batch(inputs, codes[..., None], lengths)
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(outputs, targets)
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return outputs.argmax(-1) == targets
