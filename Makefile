@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 STAMP := .venv/installed
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,18 +23,23 @@ bench: $(STAMP)  ## train tanh, IRNN and LSTM on adding and copying, then write 
 	$(BIN)/python -m bench.report results/quick
 
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-speed: $(STAMP)  ## time the engines side by side
-	$(BIN)/python -m pytest bench/speed --benchmark-enable --benchmark-only --benchmark-autosave -s
+speed: $(STAMP)  ## time the engines side by side and draw the comparison into results/speed
+	@mkdir -p results/speed
+	$(BIN)/python -m pytest bench/speed --benchmark-enable --benchmark-only --benchmark-json=results/speed/speed.json -s
+	$(BIN)/python -m bench.speed.figure results/speed/speed.json
 
 report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
 	$(BIN)/python -m bench.report $(or $(RESULTS),results/quick)
+
+torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
+	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_survival.py -k killed_sweep
 
 check: $(STAMP)  ## format and lint (ruff), types (mypy), tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-.PHONY: help setup bench test speed report check
+.PHONY: help setup bench test speed report torture check

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 GROUND = ("tasks", "bench.axes", "bench.streams", "bench.fields")
 LEAVES = (
     "bench.cells",
+    "bench.checkpoints",
     "bench.initializers",
     "bench.clipping",
     "bench.nonfinite",
@@ -33,9 +34,19 @@ AROUND = (
     "bench.showing",
     "bench.sweep",
     "bench.analysis",
+    "bench.exports",
+    "bench.references",
     "bench.speed",
 )
-ENTRIES = ("bench.__main__", "bench.report", "bench.show", "bench.check", "hydra_plugins")
+ENTRIES = (
+    "bench.__main__",
+    "bench.report",
+    "bench.reference",
+    "bench.show",
+    "bench.check",
+    "bench.status",
+    "hydra_plugins",
+)
 FLOORS = (GROUND, LEAVES, NETWORK, MEASUREMENTS, MACHINERY, AROUND, ENTRIES)
 
 MODULES = sorted(path for room in ("bench", "tasks", "hydra_plugins") for path in (ROOT / room).rglob("*.py"))
@@ -79,12 +90,20 @@ def test_tasks_know_no_net_and_no_config():
 
 
 def test_entries_are_short():
-    for name in ("__main__", "report", "show", "check"):
+    for name in ("__main__", "report", "reference", "show", "check", "status"):
         assert len((ROOT / "bench" / f"{name}.py").read_text().splitlines()) < 60
 
 
 @pytest.mark.parametrize(
-    "module", ["bench.results", "bench.report", "bench.analysis.examples", "hydra_plugins.bench_plugins"]
+    "module",
+    [
+        "bench.results",
+        "bench.report",
+        "bench.reference",
+        "bench.status",
+        "bench.analysis.examples",
+        "hydra_plugins.bench_plugins",
+    ],
 )
 def test_no_torch_where_none_is_needed(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

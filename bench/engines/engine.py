@@ -145,9 +145,11 @@ class Engine(ABC):
     """A way to compute gradients; all ways agree to rounding.
 
     treats: whether it can do what a clipping rule or a remedy does within a pass.
+    repairs: whether it can clip the gradient on its way back through time.
     """
 
     treats: ClassVar[bool] = True
+    repairs: ClassVar[bool] = True
 
     @abstractmethod
     def supports(self, network: Network, device: torch.device) -> bool:

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from bench import config
+from bench.engines import compiled
 from bench.engines.auto import Auto
 from bench.engines.batched import Batched
+from bench.engines.compiled import Compiled
 from bench.engines.eager import Eager
 from bench.engines.library import Library
 from bench.initializers import Initializers, PyTorch
@@ -25,7 +27,10 @@ TASKS = {
     "lengths of a sequence": ("temporal_order", {"variant": "hochreiter", "length": 30}),
 }
 VARYING = ["lengths of a batch", "lengths of a sequence"]
-ENGINES = {"batched": Batched(), "library": Library()}
+COMPILED = pytest.param(
+    Compiled(), marks=pytest.mark.skipif(not compiled.available(), reason="there is no C compiler"), id="compiled"
+)
+ENGINES = {"batched": Batched(), "compiled": Compiled(), "library": Library()}
 SEEDS = [0, 1, 2]
 CPU = torch.device("cpu")
 START = Initializers(*[PyTorch()] * 5)
@@ -57,6 +62,7 @@ def test_who_trains_what():
     assert choices("cell") == CELLS
     assert set(CELLS) - set(BATCHED) == {"exprnn", "lru"}
     assert supported(Library()) == ["gru", "irnn", "lstm", "tanh"]
+    assert supported(Compiled()) == (supported(Library()) if compiled.available() else [])
 
 
 def setting(cell_name, task_name, hidden=10, dtype=torch.float64, sequences=5, scale=2.0):
@@ -126,7 +132,7 @@ def test_a_padded_batch_is_its_sequences_one_by_one_without_padding(engine, cell
     assert_close(padded.gradient, gradient)
 
 
-@pytest.mark.parametrize("engine", [Batched(), Eager()])
+@pytest.mark.parametrize("engine", [Batched(), COMPILED, Eager()])
 def test_a_state_that_would_overflow_after_its_end_spoils_nothing(engine):
     """A state of 1e34 after 100 steps is 1e39 after 109: a sequence that has ended must not go on growing."""
     task = config.example("task/adding", variant="pascanu", length=100)
@@ -161,7 +167,7 @@ def test_padding_at_the_end_changes_no_bit(cell_name):
     assert torch.equal(whole.gradient, cut.gradient)
 
 
-@pytest.mark.parametrize("engine", [*ENGINES.values(), Eager()])
+@pytest.mark.parametrize("engine", [Batched(), COMPILED, Library(), Eager()])
 def test_a_dead_net_is_seen(engine):
     network, task, flat, batch = setting("irnn", "adding")
     network.views(flat[1])["b"].fill_(-100.0)
@@ -244,7 +250,9 @@ def test_trace_is_the_derivative_of_a_sequences_own_loss(cell_name):
 def test_asking_for_the_trace_does_not_change_the_gradient(name):
     network, task, flat, batch = setting("lstm", "adding", dtype=torch.float32)
     engine = example(f"engine/{name}")
-    engine = engine.resolved(network, torch.device("cpu")) if isinstance(engine, Auto) else engine
+    engine = engine.resolved(network, CPU) if isinstance(engine, Auto) else engine
+    if not engine.supports(network, CPU):
+        pytest.skip(f"{name} cannot train here")
     without, with_trace = (engine.program(network, task).gradients(flat, batch, trace) for trace in (False, True))
     assert torch.equal(without.gradient, with_trace.gradient)
     assert without.trace == {}
@@ -301,9 +309,12 @@ def test_saturation_gives_no_nan():
     assert Batched().program(network, task).gradients(flat, batch).gradient.isfinite().all()
 
 
-def test_auto_takes_the_hand_written_pass_where_there_is_one():
-    network, *_ = setting("lstm", "adding")
-    assert Auto().resolved(network, torch.device("cpu")) == Batched()
+@pytest.mark.parametrize("compiler", [True, False])
+def test_auto_takes_the_fastest_that_can_do_what_is_asked(monkeypatch, compiler):
+    monkeypatch.setattr(compiled, "available", lambda: compiler)
+    engines = {name: Auto().resolved(setting(name, "adding")[0], CPU) for name in ("lstm", "silu", "lru")}
+    assert engines == {"lstm": Compiled() if compiler else Batched(), "silu": Batched(), "lru": Eager()}
+    assert Auto().resolved(setting("lstm", "adding")[0], CPU, repairs=True) == Batched()
 
 
 def test_identity_net_has_a_flat_trace_and_a_linear_one_its_power():

@@ -1,0 +1,309 @@
+"""The compiled engine: exact at every size, no less exact than torch.nn in float32, and harmless."""
+
+import dataclasses
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench import config
+from bench.engines import building, compiled
+from bench.engines.batched import Batched
+from bench.engines.compiled import Compiled, Pass
+from bench.engines.eager import Eager
+from bench.engines.engine import Treatment
+from bench.engines.library import Library
+from bench.network import Network
+from bench.speed.precision import CASES, errors
+from bench.streams import Stream
+from bench.training import Training
+from tests.engines.test_engines import SEEDS, START, assert_close, network_mask, setting
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+CELLS = ("tanh", "irnn", "lstm", "gru")
+
+pytestmark = pytest.mark.skipif(not compiled.available(), reason="there is no C compiler")
+
+
+@pytest.mark.parametrize("sequences", [1, 5, 16])
+@pytest.mark.parametrize("hidden", [1, 3, 16, 17, 24, 25, 64, 100, 128])
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_every_size_agrees_with_eager(cell_name, hidden, sequences):
+    """17 scored steps and more: deltas are gathered over 8 steps at a time, tiles are of 4 rows and up to 7 vectors."""
+    network, task, flat, batch = setting(cell_name, "copying", hidden=hidden, sequences=sequences, scale=1.0)
+    oracle = Eager().program(network, task).gradients(flat, batch, trace=True)
+    result = Compiled().program(network, task).gradients(flat, batch, trace=True)
+    assert_close(result.loss, oracle.loss)
+    for name, view in network.views(result.gradient).items():
+        assert_close(view, network.views(oracle.gradient)[name])
+    for name, norms in oracle.trace.items():
+        assert_close(result.trace[name], norms)
+    assert (result.gradient[~network_mask(network, flat)] == 0).all()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 8, 9, 16, 17])
+def test_every_number_of_steps_agrees_with_eager(steps):
+    task = config.example("task/parity", length=steps, bits=1)
+    network = Network(config.example("cell/lstm", hidden=5), task.inputs, task.outputs)
+    flat = network.initial([START] * 3, SEEDS)
+    batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 3)
+    oracle = Eager().program(network, task).gradients(flat, batch).gradient
+    assert_close(Compiled().program(network, task).gradients(flat, batch).gradient, oracle)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_float32_is_as_exact_as_torch_nn(case):
+    """At most twice its error, or 1e-6 if that is more: per parameter, and for dL/dh at the first step."""
+    ours, theirs = errors(Compiled(), case, steps=150), errors(Library(), case, steps=150)
+    print(f"\n{case}:", ", ".join(f"{name} {ours[name]:.1e} (torch.nn {theirs[name]:.1e})" for name in ours))
+    assert all(ours[name] <= max(2 * theirs[name], 1e-6) for name in ours)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_tanh_and_sigmoid_are_exact_to_a_few_units_in_the_last_place(precision):
+    """Their relative error over all of the line, from the smallest numbers through saturation to infinity."""
+    size = np.concatenate([np.geomspace(1e-30, 1, 4000), np.linspace(1, 30, 4000), [80.0, 500.0, np.inf]])
+    x = torch.from_numpy(np.concatenate([-size[::-1], [0.0], size])).to(precision)
+    exactly, limits = x.numpy().astype(np.longdouble), torch.finfo(precision)
+    tanh = after_one_step("tanh", x)
+    assert relative_error(tanh, np.tanh(exactly)) < 4 * limits.eps
+    assert torch.equal(tanh, -tanh.flip(0))
+    gate = after_one_step("lstm", x)
+    assert relative_error(gate[x > -80], 1 / (1 + np.exp(-exactly[x > -80]))) < 4 * limits.eps
+    assert (gate[x <= -80] <= 2e-35).all()
+
+
+def after_one_step(cell_name, x, hidden=16):
+    """tanh(x), or for the LSTM its forget gate sigmoid(x): a pack of nets whose biases are x, after a step."""
+    task = config.example("task/parity", length=1, bits=1)
+    network = Network(config.example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
+    biases = torch.nn.functional.pad(x, (0, -len(x) % hidden)).view(-1, hidden)
+    flat = x.new_zeros(len(biases), network.flat_size)
+    network.views(flat)["b"].copy_(biases[:, None] if cell_name == "lstm" else biases)
+    program = Compiled().program(network, task)
+    program.gradients(flat, task.sample(Stream(list(range(len(biases))), "train", dtype=x.dtype), 1))
+    (kept,) = program._passes.values()
+    memory = kept.memory.view(len(biases), -1, hidden)  # of the LSTM h_0, h_1, c_0, c_1, i, f, g, o, tanh(c)
+    return memory[:, 5 if cell_name == "lstm" else 1].flatten()[: len(x)]
+
+
+def relative_error(ours, exact):
+    exact = np.asarray(exact)
+    error = np.abs(ours.numpy().astype(np.longdouble) - exact) / np.where(exact == 0, 1, np.abs(exact))
+    return error.max()
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("where", ["x", "W_xh", "W_hh"])
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_nan_and_infinity_come_through_where_they_do_in_eager(cell_name, where, poison):
+    network, task, flat, batch = setting(cell_name, "adding", dtype=torch.float32)
+    if where == "x":
+        batch.inputs[1, 2, 3, 0] = poison
+    else:
+        network.views(flat)[where][1, ..., 1, 0] = poison
+    ours, theirs = (engine.program(network, task) for engine in (Compiled(), Eager()))
+    result, expected = ours.gradients(flat, batch, trace=True), theirs.gradients(flat, batch, trace=True)
+    assert_same_poison(result.loss, expected.loss)
+    for name, view in network.views(result.gradient).items():
+        assert_same_poison(view, network.views(expected.gradient)[name])
+    for name, norms in result.trace.items():
+        assert_same_poison(norms, expected.trace[name])
+    outputs = ours.answers(flat, batch).outputs
+    assert_same_poison(outputs, theirs.answers(flat, batch).outputs)
+    assert outputs[[0, 2]].isfinite().all()
+    assert result.gradient[[0, 2]].isfinite().all()
+
+
+def assert_same_poison(ours, theirs):
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    assert torch.equal(ours.isinf(), theirs.isinf())
+
+
+@pytest.mark.parametrize("hidden", [3, 8, 19])
+def test_trace_reaches_down_to_the_smallest_float32(hidden):
+    """.3^72 is 1e-38: its square is nothing in float32, the gradient itself is not."""
+    task = config.example("task/adding", length=73)
+    network = Network(config.example("cell/irnn", hidden=hidden), task.inputs, task.outputs)
+    flat = torch.zeros(1, network.flat_size)
+    views = network.views(flat)
+    views["W_hh"].copy_(0.3 * torch.eye(hidden))
+    for name in ("W_xh", "b", "W_hy"):
+        views[name].fill_(0.1)
+    batch = task.sample(Stream([0], "train"), 4)
+    slope = Compiled().program(network, task).gradients(flat, batch, trace=True).trace["h"].log().diff(dim=-1)
+    assert torch.allclose(slope, torch.full_like(slope, -np.log(0.3)), rtol=1e-4)
+
+
+def test_denormals_stay_what_they_are():
+    for precision in (torch.float32, torch.float64):
+        compiled.kernel(precision)
+    assert (torch.tensor([1e-39]) * 0.5).item() == pytest.approx(5e-40, rel=1e-5)
+    assert np.float64(5e-324) * 1.0 == 5e-324
+    network, task, flat, batch = setting("irnn", "adding", dtype=torch.float32)
+    views = network.views(flat.zero_())
+    views["W_xh"].fill_(1e-39)
+    views["W_hy"].fill_(1.0)
+    assert (Compiled().program(network, task).answers(flat, batch).outputs > 0).all()
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    network, task, flat, batch = setting("lstm", "lengths of a sequence", hidden=17, dtype=torch.float32)
+    program = Compiled().program(network, task)
+    alone, answers = program.gradients(flat, batch, trace=True), program.answers(flat, batch)
+    torch.set_num_threads(2)
+    try:
+        together, answers_together = program.gradients(flat, batch, trace=True), program.answers(flat, batch)
+    finally:
+        torch.set_num_threads(1)
+    assert len(program._passes) == 4
+    for name in alone.trace:
+        assert torch.equal(alone.trace[name], together.trace[name])
+    for one, other in zip((*alone[:2], *answers), (*together[:2], *answers_together), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("cell", ["irnn", "lstm"])
+def test_bits_of_a_run_depend_on_no_neighbour_and_on_no_measurement(make_replica, cell):
+    small = (f"cell={cell}", "cell.hidden=10", "batch_size=3", "task.length=5", "updates=60", "optimizer.lr=0.01")
+    replica, watched = make_replica(*small), make_replica(*small, "measurement=[training_gradient,probe]")
+    weights = trained([dataclasses.replace(replica, seed=seed) for seed in range(7)])
+    for members in ([5], [6, 2], [3, 1, 0, 4]):
+        assert torch.equal(trained([dataclasses.replace(replica, seed=seed) for seed in members]), weights[members])
+    assert torch.equal(trained([dataclasses.replace(watched, seed=seed) for seed in range(7)]), weights)
+
+
+def trained(replicas):
+    training = Training(replicas, Compiled(), CPU)
+    training.run()
+    return training.flat
+
+
+def test_buffers_are_as_large_as_they_are_said_to_be():
+    """An Elman step keeps h, an LSTM step i, f, g, o, c, tanh(c) and h."""
+    for cell_name, parts in {"tanh": 1, "gru": 5, "lstm": 7}.items():
+        network, task, flat, batch = setting(cell_name, "adding", hidden=16)
+        kept = Compiled().program(network, task)._pass(flat, batch, keep=True)
+        states = {"lstm": 2}.get(cell_name, 1)
+        assert kept.memory.numel() == 3 * 5 * 16 * (parts * task.steps + states)
+        assert isinstance(kept, Pass)
+
+
+def test_a_unit_that_was_active_once_is_alive():
+    task = config.example("task/adding", length=9)
+    network = Network(config.example("cell/irnn", hidden=4), task.inputs, task.outputs)
+    flat = torch.zeros(2, network.flat_size)
+    network.views(flat)["W_xh"][0] = 1.0
+    batch = task.sample(Stream([0, 1], "train"), 2)
+    batch.inputs[:, :, 1:] = 0.0
+    assert Compiled().program(network, task).answers(flat, batch).alive.tolist() == [True, False]
+
+
+def test_a_batch_of_another_task_is_refused():
+    """The kernel would read beyond its end."""
+    network, task, flat, batch = setting("irnn", "adding")
+    program = Compiled().program(network, task)
+    with pytest.raises(ValueError, match="do not fit this program"):
+        program.answers(flat, batch._replace(inputs=batch.inputs[:, :, 1:]))
+    with pytest.raises(ValueError, match="do not fit this program"):
+        program.answers(flat[:2], batch)
+
+
+def test_what_it_cannot_do_is_left_to_others():
+    composed = config.composed("clipping=state_norm")
+    assert config.job(composed).engine == Batched()
+    with pytest.raises(config.ConfigError, match="engine=compiled: cannot clip the gradient on its way back"):
+        config.job(config.composed("clipping=state_norm", "engine=compiled"))
+    assert config.job(config.composed("remedies=[recurrent_dropout]")).engine == Eager()
+    assert config.job(config.composed("remedies=[label_smoothing]", "task=copying")).engine == Compiled()
+    with pytest.raises(config.ConfigError, match="engine=compiled: cannot train a Elman"):
+        config.job(config.composed("cell=silu", "engine=compiled"))
+
+
+def test_a_loss_of_a_remedy_is_trained_on():
+    network, task, flat, batch = setting("lstm", "copying")
+    smoothing = config.job(config.composed("remedies=[label_smoothing]", "task=copying")).replica.remedies
+    treatment = Treatment(remedies=smoothing)
+    oracle = Eager().program(network, task, treatment).gradients(flat, batch).gradient
+    assert_close(Compiled().program(network, task, treatment).gradients(flat, batch).gradient, oracle)
+
+
+def test_a_library_is_compiled_once(tmp_path, monkeypatch):
+    source = written(tmp_path / "answer.c", "int answer(void) { return ANSWER; }")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert building.load(source, "ANSWER=42").answer() == 42
+    (library,) = building.cache_folder().iterdir()
+    before = library.stat().st_mtime_ns
+    assert building.load(source, "ANSWER=42").answer() == 42
+    assert library.stat().st_mtime_ns == before
+    assert building.load(source, "ANSWER=43").answer() == 43
+    assert len(list(building.cache_folder().iterdir())) == 2
+    assert building.cache_folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_cannot_be_used_does_no_harm(tmp_path, monkeypatch):
+    source = written(tmp_path / "answer.c", "int answer(void) { return 42; }")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(written(tmp_path / "no_folder", "")))
+    assert building.load(source).answer() == 42
+
+
+def test_a_source_that_does_not_compile_leaves_nothing_behind(tmp_path, monkeypatch):
+    source = written(tmp_path / "wrong.c", "int answer(void) { return; ")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(building.NoCompiler, match=r"failed: .*wrong\.c"):
+        building.load(source)
+    assert list(building.cache_folder().iterdir()) == []
+
+
+def written(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_why_there_is_no_compiler_is_logged_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    for cached in (compiled.kernel, compiled.available):
+        cached.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            engines = [config.job(config.composed()).engine for _ in range(2)]
+    finally:
+        for cached in (compiled.kernel, compiled.available):
+            cached.cache_clear()
+    assert engines == [Batched(), Batched()]
+    (record,) = caplog.records
+    assert "found no C compiler" in record.getMessage()
+
+
+def test_without_a_compiler_everything_still_runs(tmp_path):
+    small = ("cell.hidden=4", "task.length=4", "updates=2", "batch_size=2", "measurement=[training_gradient]")
+    judged = ("evaluation.sequences=2", "evaluation.final=2", f"results={tmp_path / 'results'}")
+    environment = {name: value for name, value in os.environ.items() if name != "CC"} | {"PATH": str(tmp_path)}
+    command = [sys.executable, "-m", "bench", "cell=lstm", *small, *judged]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert (run.stdout + run.stderr).count("no compiled engine") == 1
+    (environment_file,) = (tmp_path / "results").rglob("environment.json")
+    assert '"engine": "batched"' in environment_file.read_text()
+
+
+@pytest.mark.parametrize("definition", ["FLOAT", "DOUBLE"])
+def test_no_sanitizer_complains(tmp_path, definition):
+    """Address and undefined behaviour, on a program that gives the kernel exactly the memory that it asks for."""
+    program = tmp_path / "sanitized"
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O0", "-march=native", "-std=gnu11"]
+    here = Path(__file__).with_name("sanitized.c")
+    command = [*building._compiler(), *flags, f"-D{definition}", f"-I{compiled.SOURCE.parent}", str(here)]
+    built = subprocess.run([*command, "-o", str(program)], capture_output=True, text=True, check=False)
+    if "san" in built.stderr and built.returncode:
+        pytest.skip(f"no sanitizers here: {built.stderr.splitlines()[0]}")
+    assert built.returncode == 0, built.stderr
+    run = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert run.stdout == "sound\n", run.stderr
