@@ -44,14 +44,14 @@ def profile(kind: str, log_norms: Mapping[str, np.ndarray], last: int) -> list[C
 
 def _summary(log_norms: np.ndarray) -> np.ndarray:
     """Over the sequences: [R, B, T] -> [6, R, T], in the order of `SUMMARIES`."""
-    ordered = np.sort(np.ascontiguousarray(log_norms.swapaxes(1, 2)))  # NaN last
-    zero, finite = np.isneginf(ordered), np.isfinite(ordered)
-    zeros, count, sequences = zero.sum(-1), finite.sum(-1), ordered.shape[-1]
-    mean = np.where(finite, ordered, 0.0).sum(-1) / np.where(count > 0, count, np.nan)
+    ordered = np.sort(log_norms, axis=1)  # NaN last
+    finite, sequences = np.isfinite(log_norms), log_norms.shape[1]
+    zeros, count = np.isneginf(log_norms).sum(1), finite.sum(1)
+    mean = np.where(finite, log_norms, 0.0).sum(1) / np.where(count > 0, count, np.nan)
     places = np.maximum(np.ceil(np.array(QUANTILES) * sequences).astype(int) - 1, 0)  # the least that reaches the share
-    quantiles = np.where(np.isnan(ordered[..., -1:]), np.nan, ordered[..., places])
+    quantiles = np.where(np.isnan(ordered[:, -1:]), np.nan, ordered[:, places])
     shares = zeros / sequences, 1 - (zeros + count) / sequences
-    return np.stack((mean, *quantiles.transpose(2, 0, 1), *shares)).astype(np.float32)
+    return np.stack((mean, *quantiles.swapaxes(0, 1), *shares)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Probe(Measurement):
         later = task.steps - 1 - origin  # a sequence's own t* lies so many steps before its end
         lengths = None if batch.lengths is None else batch.lengths - later
         batch = Batch(batch.inputs[:, :, : origin + 1], batch.targets[:, :, task.scored.index(origin), None], lengths)
-        states = snapshot.states(batch)
+        states = snapshot.heldout_states(self.sequences)[: origin + 2] if lengths is None else snapshot.states(batch)
         adjoint = self._loss_gradient(snapshot, states[-1], batch.targets)
         scale = torch.zeros_like(adjoint[0][..., 0])  # ln of what the adjoint has been divided by, [R, B]
         log_norms = []

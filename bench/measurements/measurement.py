@@ -23,7 +23,7 @@ Columns = Mapping[str, np.ndarray]  # one replica's new rows of a table, column 
 class Snapshot:
     """A pack at one moment, as measurements see it: they may look and not touch.
 
-    weights: in float64, by symbol, each [R, ...]; given as parameters, kept as the cell has `prepared` them.
+    parameters: as they are trained, [R, P].
     heldout: so many sequences of every replica that are never trained on, inputs in float64 [R, B, T, I]; fewer where
         a task's own collection ends.
     trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T]; where lengths vary, at
@@ -32,21 +32,33 @@ class Snapshot:
 
     network: Network
     task: Task
-    weights: Weights
+    parameters: Tensor
     heldout: Callable[[int], Batch]
     trace: Mapping[str, Tensor]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", self.cell.prepared(self.weights))
 
     @property
     def cell(self) -> Cell:
         return self.network.cell
 
     @cached_property
+    def weights(self) -> Weights:
+        """In float64, by symbol, each [R, ...], as the cell has `prepared` them."""
+        return self.cell.prepared(self.network.views(self.parameters.double()))
+
+    @cached_property
     def eigenvalues(self) -> dict[str, Tensor]:
         """Of every recurrent block, complex [R, H]; NaN where a weight is not finite."""
         return {name: _eigenvalues(block) for name, block in self.cell.recurrent_blocks(self.weights).items()}
+
+    @cached_property
+    def _heldout_states(self) -> dict[int, list[State]]:
+        return {}
+
+    def heldout_states(self, count: int) -> list[State]:
+        """`states` of `heldout(count)`; measurements that look at as many sequences share them."""
+        if count not in self._heldout_states:
+            self._heldout_states[count] = self.states(self.heldout(count))
+        return self._heldout_states[count]
 
     def states(self, batch: Batch) -> list[State]:
         """h_0, h_1 ... h_T; a sequence that has ended holds its state."""

@@ -40,7 +40,7 @@ class StateStatistics(Measurement):
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         steps = snapshot.task.least_steps
-        states = snapshot.states(snapshot.heldout(self.sequences))[1 : steps + 1]
+        states = snapshot.heldout_states(self.sequences)[1 : steps + 1]
         parts = [torch.stack(part, dim=1) for part in zip(*states, strict=True)]  # each [R, T, B, H]
         names = snapshot.cell.states
         rows = [_rows(snapshot.cell, name, part) for name, part in zip(names, parts, strict=True)]  # columns [R, T]

@@ -39,8 +39,8 @@ class StateJacobian(Measurement):
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
-        batch = snapshot.heldout(self.sequences)
-        inputs, states, length = batch.inputs, snapshot.states(batch), snapshot.task.least_steps
+        inputs, states = snapshot.heldout(self.sequences).inputs, snapshot.heldout_states(self.sequences)
+        length = snapshot.task.least_steps
         chosen = np.unique(np.linspace(0, length - 1, min(self.steps, length)).round().astype(int))
         matrices = [jacobians(snapshot.cell, snapshot.weights, inputs[:, :, t], states[t]) for t in chosen]
         radii, norms = (

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -75,7 +76,10 @@ def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore[no-untyped-def]
-    """At most 10 % of a run: what one look takes times the number of looks, over an update times their number."""
+    """At most 10 % of a run: what each set of looks that fall together takes times how often it does, over the updates.
+
+    Looks at one moment share what they look at (states, eigenvalues), so they are timed together.
+    """
     torch.set_num_threads(1)
     training = pack(cell, 8)
     batch = next(training._training_batches())
@@ -85,18 +89,21 @@ def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore
     def update() -> None:
         training._step(0, training._gradients(0, batch, traced=False)[1], batch)
 
-    def look(name: str) -> None:
-        training._measure(0, [name], trace)
+    def look(names: tuple[str, ...]) -> None:
+        training._measure(0, list(names), trace)
 
-    for name in watched:
-        look(name)  # draws its sequences
-    rounds = [
-        {"": seconds(update), **{name: seconds(functools.partial(look, name)) for name in watched}} for _ in range(3)
-    ]
-    looks = {name: len(measurement.updates(UPDATES)) for name, measurement in watched.items()}
-    shares = {n: statistics.median(t[n] / t[""] for t in rounds) * looks[n] / UPDATES for n in watched}
+    due = {name: measurement.updates(UPDATES) for name, measurement in watched.items()}
+    moments = sorted(set().union(*due.values()))
+    together = Counter(tuple(name for name in watched if update in due[name]) for update in moments)
+    for names in together:
+        look(names)  # draws its sequences
+    rounds = []
+    for _ in range(5):
+        plain = statistics.median(seconds(update) for _ in range(5))
+        rounds.append({names: seconds(functools.partial(look, names)) / plain for names in together})
+    shares = {names: statistics.median(t[names] for t in rounds) * n / UPDATES for names, n in together.items()}
     benchmark.group = f"all default measurements, {cell} adding H=64 T=100 B=16, 8 replicas, {UPDATES} updates"
     benchmark.extra_info.update({"sum": round(sum(shares.values()), 4)})
     benchmark.pedantic(update, rounds=1)
-    parts = ", ".join(f"{name} {share:.1%} ({looks[name]}x)" for name, share in shares.items())
+    parts = "; ".join(f"{n} x {' + '.join(names)} {shares[names]:.1%}" for names, n in together.items())
     print(f"\n{benchmark.group}: {sum(shares.values()):.1%} of the updates: {parts}")

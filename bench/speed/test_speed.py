@@ -1,96 +1,191 @@
-"""Replica-updates per second of a whole training step, our engines against torch.nn; and what making the data takes.
+"""Replica-updates per second of a whole training step, our engines against what one would write without them.
 
-Every group (task, cell, replicas) is timed in interleaved rounds A B A B, because the speed of a machine drifts; a
-ratio is the median of the rounds' ratios. One thread each. `make speed` prints the table and saves the JSON.
+Data, forward, backward, norms, clipping, update; beside the speed the gradient's error against float64, and the useful
+FLOPs against torch.matmul. `make speed` prints all of it, saves the JSON, and `bench.speed.figure` draws it.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import os
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import get_class
 
 from bench import config
-from bench.engines.batched import Batched
-from bench.engines.eager import Eager
-from bench.engines.engine import Engine
+from bench.engines.compiled import Compiled, CompiledProgram
 from bench.engines.library import Library
+from bench.speed import workers
+from bench.speed.precision import CASES, errors
+from bench.speed.rounds import PEAK_SIZE, flops, interleaved, matmul, ratio, seconds, typical
+from bench.speed.ways import ENGINES, names, pack, way
+from bench.streams import Stream
 from bench.training import Training
 from tasks.images import ImageSequences
 from tasks.task import Task
 
 ROUNDS = 7
 DATA_UPDATES = 64  # data are made for several updates at once: so many together tell what one takes
-ENGINES: dict[str, Engine] = {"batched": Batched(), "eager": Eager(), "library": Library()}
-YARDSTICK = "library"  # torch.nn, one replica at a time
 SETTINGS = [
     ("adding", "tanh", 64, 100),
     ("adding", "irnn", 64, 100),
     ("adding", "lstm", 64, 100),
     ("copying", "lstm", 64, 10),
     ("adding", "tanh", 100, 150),
+    ("adding", "irnn", 100, 150),
+    ("adding", "lstm", 100, 150),
+    ("adding", "tanh", 16, 100),
+    ("adding", "tanh", 128, 100),
+    ("adding", "tanh", 256, 100),
 ]
+HEADLINE = [setting for setting in SETTINGS if setting[0] == "adding" and setting[2] in (64, 100)]
 
 
-def training_of(engine: Engine, replicas: int, *overrides: str) -> Training:
-    """A pack of replicas that differ in their seed."""
-    endless = ("measurement=[]", "updates=100000", "evaluation.sequences=1")
-    replica = config.job(config.composed(*overrides, *endless)).replica
-    pack = [dataclasses.replace(replica, seed=seed) for seed in range(replicas)]
-    return Training(pack, engine, torch.device("cpu"))
+def overrides(task: str, cell: str, hidden: int, length: int) -> tuple[str, ...]:
+    """The command line of a setting."""
+    return (f"task={task}", f"cell={cell}", f"cell.hidden={hidden}", f"task.length={length}")
 
 
-def training_step(engine: Engine, task: str, cell: str, hidden: int, length: int, replicas: int) -> Callable[[], None]:
-    """A function that does one whole update of a pack: data, forward, backward, norms, clip, step."""
-    overrides = (f"task={task}", f"cell={cell}", f"cell.hidden={hidden}", f"task.length={length}")
-    training = training_of(engine, replicas, *overrides)
-    batches = training._training_batches()
-
-    def step() -> None:
-        batch, gradients = training._gradients(0, next(batches), traced=False)
-        training._step(0, gradients, batch)
-
-    return step
-
-
-def seconds(function: Callable[[], None]) -> float:
-    """Of one call."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("replicas", [1, 16])
 @pytest.mark.parametrize(("task", "cell", "hidden", "length"), SETTINGS)
 def test_training_step(benchmark, task: str, cell: str, hidden: int, length: int, replicas: int) -> None:  # type: ignore[no-untyped-def]
-    torch.set_num_threads(1)
-    steps = {name: training_step(e, task, cell, hidden, length, replicas) for name, e in ENGINES.items()}
-    for step in steps.values():
-        step()  # allocates its buffers
-    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(ROUNDS)]
-    for name in ENGINES:
-        rate = replicas / statistics.median(times[name] for times in rounds)
-        ratio = statistics.median(times[YARDSTICK] / times[name] for times in rounds)
-        benchmark.extra_info[name] = {"replica_updates_per_second": round(rate), "times_torch_nn": round(ratio, 2)}
-    benchmark.group = f"{cell} {task} H={hidden} T={length} B=16, {replicas} replicas"
-    benchmark.pedantic(steps["batched"], rounds=ROUNDS)
-    line = ", ".join(
-        f"{n} {i['replica_updates_per_second']}/s ({i['times_torch_nn']}x)" for n, i in benchmark.extra_info.items()
+    asked = overrides(task, cell, hidden, length)
+    ways = {name: way(name, replicas, *asked) for name in names()}
+    rounds = interleaved({**{name: one.update for name, one in ways.items()}, "matmul": matmul()}, ROUNDS)
+
+    training = pack(ENGINES["eager"], replicas, *asked)
+    batch, exact_batch = (
+        training.task.sample(Stream(training.seeds, "train", dtype=dtype), 16)
+        for dtype in (torch.float32, torch.float64)
     )
-    print(f"\n{benchmark.group}: {line}")
+    exact = training.program.gradients(training.flat.double(), exact_batch).gradient
+    off = {n: float((w.gradient(training.flat, batch).double() - exact).norm() / exact.norm()) for n, w in ways.items()}
+
+    useful = flops_of(training)
+    rates = {name: [replicas / times[name] for times in rounds] for name in ways}
+    about = {"task": task, "cell": cell, "hidden": hidden, "length": length, "replicas": replicas}
+    speed = {n: useful * statistics.median(rates[n]) for n in ways}
+    found = {n: {"rates": rates[n], "error": off[n], "flops": speed[n]} for n in ways}
+    peak = 2 * PEAK_SIZE**3 / typical(rounds, "matmul")
+    note(benchmark, "step", about, found, {"matmul": peak}, matmul())
+    lines = [
+        f"  {n:10} {statistics.median(rates[n]):8.1f}/s  torch.nn x {ratio(rounds, 'torch.nn', n):5.2f}  "
+        f"error {off[n]:.0e}  {speed[n] / 1e9:6.1f} GFLOP/s = {speed[n] / peak:.2f} of matmul"
+        for n in ways
+    ]
+    print(f"\n{benchmark.group}:", *lines, sep="\n")
+
+
+@pytest.mark.parametrize(("task", "cell", "hidden", "length"), HEADLINE)
+def test_a_worker_on_every_core(benchmark, task: str, cell: str, hidden: int, length: int) -> None:  # type: ignore[no-untyped-def]
+    """16 replicas, shared out; wall-clock time."""
+    chosen = [name for name in names() if name not in ("eager", "torch.func")]
+    rounds = workers.rates(chosen, 16, ROUNDS, 1.0, *overrides(task, cell, hidden, length))
+    about = {"task": task, "cell": cell, "hidden": hidden, "length": length, "replicas": 16}
+    found = {name: {"rates": [rates[name] for rates in rounds]} for name in chosen}
+    note(benchmark, "workers", about, found, {"workers": len(workers.cores())}, matmul())
+    times = {n: statistics.median(r["compiled"] / r[n] for r in rounds) for n in chosen}
+    parts = ", ".join(f"{n} {statistics.median(found[n]['rates']):.0f}/s (1/{times[n]:.2f})" for n in chosen)
+    print(f"\n{benchmark.group}, {len(workers.cores())} workers: {parts}")
+
+
+@pytest.mark.parametrize(("cell", "hidden", "length"), [s[1:] for s in SETTINGS if s[0] == "adding" and s[2] > 16])
+def test_kernel_against_matmul(benchmark, cell: str, hidden: int, length: int) -> None:  # type: ignore[no-untyped-def]
+    """Forward, backward and the weights' gradients, useful FLOPs, against torch.matmul of 512^3."""
+    training = pack(Compiled(), 16, *overrides("adding", cell, hidden, length))
+    program, batch = training.program, next(training._training_batches())
+    assert isinstance(program, CompiledProgram)
+    kernel = program._pass(training.flat, batch, keep=True)
+    ones = torch.ones_like(kernel.forward(training.flat, batch)[0])
+
+    def both() -> None:
+        kernel.forward(training.flat, batch)
+        kernel.backward(training.flat, batch, ones, 0)
+
+    rounds = interleaved({"kernel": both, "matmul": matmul()}, 3 * ROUNDS)
+    speed = {"kernel": 16 * flops_of(training) / typical(rounds, "kernel")}
+    speed["matmul"] = 2 * PEAK_SIZE**3 / typical(rounds, "matmul")
+    about = {"task": "adding", "cell": cell, "hidden": hidden, "length": length, "replicas": 16}
+    note(benchmark, "kernel", about, {}, speed, both)
+    print(
+        f"\n{benchmark.group}: {speed['kernel'] / 1e9:.1f} GFLOP/s, {speed['kernel'] / speed['matmul']:.2f} of matmul"
+    )
+
+
+LENGTHS, WIDTHS = (50, 100, 200, 500, 1000, 2000), (8, 16, 32, 64, 128)
+
+
+@pytest.mark.parametrize("cell", ["tanh", "lstm"])
+def test_cost_grows_linearly_in_time_and_in_replicas(benchmark, cell: str) -> None:  # type: ignore[no-untyped-def]
+    """H = 100: seconds per step of a sequence, and per replica, over those of the middle; all are to lie near 1."""
+    by_length = {t: way("compiled", 8, *overrides("adding", cell, 100, t)).update for t in LENGTHS}
+    by_width = {r: way("compiled", r, *overrides("adding", cell, 100, 50)).update for r in WIDTHS}
+    for axis, updates in (("length", by_length), ("replicas", by_width)):
+        rounds = interleaved({str(size): update for size, update in updates.items()}, ROUNDS)
+        cost = {size: typical(rounds, str(size)) / size for size in updates}
+        middle = statistics.median(cost.values())
+        benchmark.extra_info[axis] = {str(size): cost[size] for size in updates}
+        print(f"\n{cell}, cost by {axis}:", ", ".join(f"{size}: {cost[size] / middle:.2f}" for size in updates))
+    note(benchmark, "scaling", {"cell": cell, "hidden": 100}, {}, {}, by_length[50])
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell what a process takes")
+@pytest.mark.parametrize(("cell", "kept", "steps"), [("tanh", 1, 2000), ("gru", 5, 400), ("lstm", 7, 300)])
+def test_memory_is_as_estimated(benchmark, cell: str, kept: int, steps: int) -> None:  # type: ignore[no-untyped-def]
+    """What the process grows by for a pack's gradient: `kept` numbers per unit, step and sequence of each replica."""
+    training = pack(Compiled(), 32, *overrides("adding", cell, 100, steps))
+    batch, network = next(training._training_batches()), training.network
+    before = resident()
+    training.program.gradients(training.flat, batch)
+    grown = resident() - before
+    expected = 4 * 32 * (kept * steps * 16 * network.padded_hidden + network.flat_size)
+    note(benchmark, "memory", {"cell": cell}, {}, {"grown": grown, "expected": expected}, matmul())
+    print(f"\n{cell}: grew by {grown / 2**20:.0f} MiB, expected {expected / 2**20:.0f} MiB")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_error_over_a_thousand_steps(benchmark, case: str) -> None:  # type: ignore[no-untyped-def]
+    ours, theirs = errors(Compiled(), case, steps=1000), errors(Library(), case, steps=1000)
+    note(benchmark, "error", {"case": case}, {}, {"compiled": ours, "torch.nn": theirs}, matmul())
+    print(f"\n{case}, T=1000:", ", ".join(f"{n} {ours[n]:.1e} (torch.nn {theirs[n]:.1e})" for n in ours))
+    assert all(ours[name] <= max(2 * theirs[name], 1e-6) for name in ours)
+
+
+def test_training_part_of_quick(benchmark) -> None:  # type: ignore[no-untyped-def]
+    """Packs of 10 of the main job, trained from the start to their next evaluation, both evaluations included."""
+    folder = resources.files("conf").joinpath("experiment")
+    lines = [line.strip(" -") for line in folder.joinpath("quick.yaml").read_text().splitlines() if "- task=" in line]
+    every = 125  # as there
+    judged = (f"updates={every}", f"evaluation.every={every}", "evaluation.sequences=1024", "evaluation.final=1")
+
+    def run(name: str) -> float:
+        total = 0.0
+        for line in lines:
+            words = [word for word in line.split() if not word.startswith(("updates", "seed", "clipping"))]
+            total += seconds(pack(ENGINES[name], 10, *words, *judged).run)
+        return total
+
+    rounds = [{name: run(name) for name in ("compiled", "batched")} for _ in range(3)]
+    share = statistics.median(times["compiled"] / times["batched"] for times in rounds)
+    note(benchmark, "quick", {}, {}, {"share": share}, matmul())
+    print(f"\ntraining part of quick: {share:.2f} of the batched engine's time")
 
 
 def generated_tasks() -> list[tuple[str, str]]:
     """Every variant of every task that makes its sequences."""
     folder = resources.files("conf").joinpath("task")
-    names = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    kinds: dict[str, type[Task]] = {n: get_class(config.composed(f"task={n}")["task"]["_target_"]) for n in names}
+    found = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    kinds: dict[str, type[Task]] = {n: get_class(config.composed(f"task={n}")["task"]["_target_"]) for n in found}
     return [
         (n, variant) for n, kind in kinds.items() if not issubclass(kind, ImageSequences) for variant in kind.variants
     ]
@@ -99,11 +194,9 @@ def generated_tasks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("task", "variant"), generated_tasks())
 def test_making_data(benchmark, task: str, variant: str) -> None:  # type: ignore[no-untyped-def]
     """Share of an update that goes into its data: 16 replicas, H = 64, T about 100, the cell that is fastest."""
-    torch.set_num_threads(1)
     node = config.composed(f"task={task}")["task"]
     length = 100 - 2 * node["symbols"] if node["_target_"].endswith("Copying") else 100
-    overrides = (f"task={task}", f"task.variant={variant}", f"task.length={length}", "cell=irnn", "cell.hidden=64")
-    training = training_of(Batched(), 16, *overrides)
+    training = pack(ENGINES["compiled"], 16, *overrides(task, "irnn", 64, length), f"task.variant={variant}")
     batches = training._training_batches()
     batch = next(batches)
 
@@ -114,12 +207,33 @@ def test_making_data(benchmark, task: str, variant: str) -> None:  # type: ignor
         for _ in range(DATA_UPDATES):
             next(batches)
 
-    update()
-    rounds = [(seconds(data) / DATA_UPDATES, seconds(update)) for _ in range(ROUNDS)]
-    share = statistics.median(made / (made + updated) for made, updated in rounds)
-    benchmark.group = f"data of {task} {variant}, 16 replicas, T=100"
-    benchmark.extra_info["share_of_an_update"] = round(share, 4)
-    benchmark.pedantic(data, rounds=1)
-    print(
-        f"\n{benchmark.group}: {1e3 * statistics.median(made for made, _ in rounds):.2f} ms, {share:.1%} of an update"
-    )
+    rounds = interleaved({"data": data, "update": update}, ROUNDS)
+    made = typical(rounds, "data") / DATA_UPDATES
+    share = statistics.median(t["data"] / (t["data"] + DATA_UPDATES * t["update"]) for t in rounds)
+    note(benchmark, "data", {"task": task, "variant": variant}, {}, {"share": share}, data)
+    print(f"\ndata of {task} {variant}, 16 replicas, T=100: {1e3 * made:.2f} ms, {share:.1%} of an update")
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def flops_of(training: Training) -> float:
+    """Useful floating point operations of an update of one replica."""
+    task, network = training.task, training.network
+    return flops(network.cell, task.inputs, task.outputs, task.steps, len(task.scored), 16)
+
+
+def note(
+    benchmark: Any,
+    kind: str,
+    about: Mapping[str, object],
+    ways: Mapping[str, object],
+    numbers: Mapping[str, object],
+    function: Callable[[], object],
+) -> None:
+    """Into the JSON; pytest-benchmark keeps a test only if it has timed something, so it times `function` once."""
+    benchmark.group = " ".join([kind, *(f"{name}={value}" for name, value in about.items())])
+    benchmark.extra_info.update({"kind": kind, **about, "ways": ways, **numbers})
+    benchmark.pedantic(function, rounds=1)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import config
+from bench.analysis.decay import decay
 from bench.engines.eager import Eager
 from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Snapshot
@@ -47,7 +48,7 @@ def snapshot_of(cell_name, task, hidden=6, scale=1.5, sequences=4):
     flat = scale * network.initial([initializer] * len(SEEDS), SEEDS)
     heldout = task.sample(Stream(SEEDS, "heldout", dtype=torch.float64), sequences)
     trace = Eager().program(network, task).gradients(flat, heldout, trace=True).trace
-    return Snapshot(network, task, network.views(flat), lambda count: heldout.at((slice(None), slice(count))), trace)
+    return Snapshot(network, task, flat, lambda count: heldout.at((slice(None), slice(count))), trace)
 
 
 def small(name):
@@ -189,18 +190,22 @@ def test_probe_agrees_with_autograd_on_the_unrolled_net(cell_name, task_name, va
             assert row["step"][chosen].tolist() == list(range(task.probe_step + 2 - lags, task.probe_step + 2))
 
 
-@pytest.mark.parametrize("decay", [0.9, 0.25])
-def test_probe_carries_a_decay_below_the_range_of_float64(decay):
+@pytest.mark.parametrize("rate", [0.9, 0.25])
+def test_probe_carries_a_decay_below_the_range_of_float64(rate):
     """.25^2000 is 1e-1204: only the logarithm survives."""
     task = adding_of(2000)
     snapshot = snapshot_of("irnn", task, hidden=3)
     for weight in snapshot.weights.values():
         weight.abs_()
-    snapshot.weights["W_hh"].copy_(decay * torch.eye(3))
+    snapshot.weights["W_hh"].copy_(rate * torch.eye(3))
     row = measurement("probe", sequences=2).measure(snapshot)[0]
     slopes = np.diff(row["log_norm"].astype(np.float64)) * -1
-    assert np.allclose(slopes, math.log(decay), rtol=1e-3)
+    assert np.allclose(slopes, math.log(rate), rtol=1e-3)
     assert (row["zero_share"] == 0).all()
+    told = decay(pd.DataFrame({"run": "r", "update": 0, **row})).iloc[0]
+    assert told["decay_rate"] == pytest.approx(math.log(rate), rel=1e-6)
+    assert told["half_life"] == pytest.approx(-math.log(2) / math.log(rate), rel=1e-6)
+    assert not told["censored_0.001"]
 
 
 def test_training_gradient_is_the_engines_trace(adding):
