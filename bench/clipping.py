@@ -23,9 +23,25 @@ def gradient_norm(gradient: Tensor) -> Tensor:
 
     0 for g = 0; for a float32 gradient non-finite only where an entry is.
     """
-    largest = gradient.abs().amax(-1)
-    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
-    return scale.double() * torch.linalg.vector_norm(gradient / scale[..., None], dim=-1).double()
+    scale = _largest(gradient)
+    return scale.double()[..., 0] * torch.linalg.vector_norm(gradient / scale, dim=-1).double()
+
+
+def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
+    """<g, c> / (||g|| ||c||) of every replica's gradient before and after clipping, [..., P] -> float64 [...].
+
+    Scaled before they are squared, as in `gradient_norm`. 1 where they are equal, and where one of them is 0.
+    """
+    first, second = gradient / _largest(gradient), clipped / _largest(clipped)
+    lengths = torch.linalg.vector_norm(first, dim=-1).double() * torch.linalg.vector_norm(second, dim=-1).double()
+    turned = (gradient != clipped).any(-1) & (lengths > 0)
+    return torch.where(turned, ((first * second).sum(-1).double() / lengths).clamp(-1, 1), torch.ones_like(lengths))
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    """max |g| of each row, [..., P] -> [..., 1]; 1 for a row of zeros."""
+    largest = gradient.abs().amax(-1, keepdim=True)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from bench.cells.cell import Cell
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
+from bench.exports.logger import Logger
 from bench.network import Network
 from bench.replicas import Replica
+from bench.sweep.limits import Budget, Checkpoints
 from tasks.task import Task
 
 OWN_PACKAGES = ("bench", "tasks")
+OF_SWEEPS = ("hydra", "sweep", "claims")  # parts of a composed configuration that no run has
 T = TypeVar("T")
 
 
@@ -42,12 +45,17 @@ class Job:
     """One run: what is asked (`replica`) and how it is carried out.
 
     engine: resolved, never `auto`. device: `cpu` or `cuda`. results: folder of the run directories.
+    checkpoint: how often it keeps where it stands. budget: when it is to end from outside. logger: what a finished run
+    is exported to, beside its files.
     """
 
     replica: Replica
     engine: Engine
     device: str
     results: str
+    checkpoint: Checkpoints
+    budget: Budget
+    logger: Logger | None
 
 
 def job(config: Mapping[str, Any]) -> Job:
@@ -58,14 +66,20 @@ def job(config: Mapping[str, Any]) -> Job:
     engine = build(Engine, config["engine"], "engine", allowed)  # type: ignore[type-abstract]
     device = _device(config["device"])
     if isinstance(engine, Auto):
-        engine = engine.resolved(replica.network, torch.device(device))
+        engine = engine.resolved(replica.network, torch.device(device), replica.clipping.repairs)
     if not engine.supports(replica.network, torch.device(device)):
         name, cell = type(engine).__name__.lower(), type(replica.cell).__name__
         raise ConfigError(f"engine={name}: cannot train a {cell} on {device}; engine=auto chooses one that can")
     if replica.treated and not engine.treats:
         name = type(engine).__name__.lower()
         raise ConfigError(f"engine={name}: takes no remedies and no clipping on the way back; engine=auto does")
-    return Job(replica, engine, device, str(config["results"]))
+    if replica.clipping.repairs and not engine.repairs:
+        name = type(engine).__name__.lower()
+        raise ConfigError(f"engine={name}: cannot clip the gradient on its way back; engine=auto can")
+    checkpoint = build(Checkpoints, config["checkpoint"], "checkpoint")
+    budget = build(Budget, config["budget"], "budget")
+    logger = build(Logger, config["logger"], "logger", allowed) if config["logger"] else None  # type: ignore[type-abstract]
+    return Job(replica, engine, device, str(config["results"]), checkpoint, budget, logger)
 
 
 def _device(name: object) -> str:
@@ -164,10 +178,10 @@ def _join(path: str, name: str) -> str:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration resolved to plain data, without Hydra's own part and the sweep that made it."""
+    """A composed configuration resolved to plain data, without Hydra's own part and what is said of a whole sweep."""
     with_hydra = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(with_hydra, dict)
-    return _sized({str(name): _numbers(value) for name, value in with_hydra.items() if name not in ("hydra", "sweep")})
+    return _sized({str(name): _numbers(value) for name, value in with_hydra.items() if name not in OF_SWEEPS})
 
 
 def _sized(config: dict[str, Any]) -> dict[str, Any]:
@@ -227,7 +241,7 @@ def example(choice: str, **fields: Any) -> Any:
     """
     group, _, name = choice.rpartition("/")
     section, _, role = group.partition("/")
-    kind: Any = {**typing.get_type_hints(Replica), "engine": Engine}[section]
+    kind: Any = {**typing.get_type_hints(Replica), "engine": Engine, "logger": Logger}[section]
     several = typing.get_origin(kind) is dict  # measurements and remedies: one may choose many
     node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
     if several:

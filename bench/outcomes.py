@@ -36,6 +36,11 @@ class Rule:
                 return int(updates[k])
         return None
 
+    def held_lately(self, values: Sequence[float] | np.ndarray) -> int:
+        """At how many of the last evaluations in a row it held."""
+        fails = np.flatnonzero(~(np.asarray(values)[::-1] >= self.least))
+        return int(fails[0]) if len(fails) else len(values)
+
 
 def outcome(
     skills: Sequence[float] | np.ndarray, *, diverged: bool, alive: bool, solved_at: int | None, kept: bool

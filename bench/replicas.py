@@ -39,6 +39,8 @@ class Evaluation:
         A task of collected data is judged on fewer where it has no more.
     rule: `skill`, the suite's rule, or `historical`, the accuracy that the task's source asks for, once.
     solved: skill that counts as solved. in_a_row: at so many evaluations in a row.
+    enough: a run ends once the rule has held at so many evaluations in a row, at least as many as it asks for; None to
+        train on.
     Raises ValueError on values out of range.
     """
 
@@ -48,12 +50,15 @@ class Evaluation:
     rule: Literal["skill", "historical"]
     solved: float
     in_a_row: int
+    enough: int | None
 
     def __post_init__(self) -> None:
-        for name in ("every", "sequences", "final", "in_a_row"):
+        least = {"every": 1, "sequences": 1, "final": 1, "in_a_row": 1}
+        least["enough"] = self.in_a_row if self.rule == "skill" else 1
+        for name, number in least.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: at least 1")
+            if value is not None and value < number:
+                raise ValueError(f"{name}={value}: at least {number}")
 
     def updates(self, last: int) -> set[int]:
         """When to evaluate in a run of `last` updates."""

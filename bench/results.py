@@ -8,27 +8,44 @@ results/<experiment>/<run id>/
     outcome.json      one value per column
     <table>.npz       the rows of a table, one array per column
     finished          written last: the names and sizes of the files above
+    .checkpoint       of a run that is not finished: where it stands
+    .lock             held by the process that trains the run
+results/<experiment>/.asked/<digest>.json    the runs that a command asked for
 
 Every file is written to a temporary name, flushed and renamed. A run without `finished`, or with files that do not
-match it, is not there and is done again.
+match it, is not there and is done again. A run that failed, or was stopped from outside by a time limit, has an
+outcome and no `finished`: it has its row, and the same command goes on with it.
+
+The lock is an flock, which the system takes back when its holder ends, however it ends. On a network disk it holds
+between machines where the disk passes it on (NFS from Linux 2.6.12 and Lustre mounted with `flock` do); where it does
+not, it holds between the processes of one machine, and two machines must not be given one folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
+import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from bench.checkpoints import HEAD, update_in
+
 log = logging.getLogger(__name__)
+
+
+Keep: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+CHECKPOINT, LOCK, ASKED = ".checkpoint", ".lock", ".asked"
 
 
 class RunDirectory:
@@ -41,8 +58,9 @@ class RunDirectory:
     def begin(self, config: Mapping[str, Any], overrides: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
         """Say what is going to be done, before the first update; what an earlier attempt left is no longer true."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("finished", "outcome.json"):
-            (self.path / name).unlink(missing_ok=True)
+        (self.path / "finished").unlink(missing_ok=True)  # first: it vouches for the others
+        for old in (self.path / "outcome.json", *self.path.glob("*.npz"), *self.path.glob(".*.tmp")):
+            old.unlink(missing_ok=True)
         self._write("overrides.yaml", _yaml(overrides))
         self._write("environment.json", _json(environment))
         self._write("config.yaml", _yaml(config))  # last: `load` takes it for a sign that the others are there
@@ -51,41 +69,110 @@ class RunDirectory:
         self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]
     ) -> None:
         """Keep the answer."""
-        self._close(outcome, lines)
+        self.stop(outcome, tables, lines)
+        _flush_folder(self.path)  # after a power cut too: no marker without its files, no loss of both it and ...
+        sizes = {file.name: file.stat().st_size for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"}
+        self._write("finished", _json(sizes))
+        _flush_folder(self.path)  # ... the checkpoint
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
+
+    def stop(
+        self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]
+    ) -> None:
+        """Keep what is known of a run that was stopped from outside; the same command goes on with it."""
         for name, columns in tables.items():
             buffer = BytesIO()
             np.savez_compressed(buffer, allow_pickle=False, **columns)
             self._write(f"{name}.npz", buffer.getvalue())
-        sizes = {file.name: file.stat().st_size for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"}
-        self._write("finished", _json(sizes))
+        self.fail(outcome, lines)
 
     def fail(self, outcome: Mapping[str, Any], lines: Sequence[str]) -> None:
         """Keep the failure; the same command tries again."""
-        self._close(outcome, lines)
-
-    def _close(self, outcome: Mapping[str, Any], lines: Sequence[str]) -> None:
-        self._write("outcome.json", _json(outcome))
         self._write("run.log", "".join(f"{line}\n" for line in lines).encode())
+        self._write("outcome.json", _json(outcome))  # last: the sign that the others are there
+
+    def save_checkpoint(self, data: bytes) -> None:
+        """Keep where the run stands, in place of what was kept before."""
+        self._write(CHECKPOINT, data)
+
+    def checkpoint(self) -> bytes | None:
+        """What was kept, unchecked; None if nothing."""
+        path = self.path / CHECKPOINT
+        return path.read_bytes() if path.exists() else None
+
+    @property
+    def checkpointed_update(self) -> int:
+        """The update that its checkpoint tells, 0 without one; it is checked when it is read whole."""
+        try:
+            with (self.path / CHECKPOINT).open("rb") as file:
+                return update_in(file.read(HEAD))
+        except OSError:
+            return 0
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the run against all other processes; False if another one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("ab") as file:
+            yield _flock(file.fileno(), fcntl.LOCK_EX)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process trains the run now."""
+        try:
+            with (self.path / LOCK).open("rb") as file:
+                return not _flock(file.fileno(), fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer is there, with all that its marker names."""
+        try:
+            sizes = json.loads((self.path / "finished").read_bytes())
+            return all((self.path / name).stat().st_size == size for name, size in sizes.items())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is there, and whole."""
-        marker = self.path / "finished"
-        if not marker.exists():
-            return False
-        try:
-            sizes = json.loads(marker.read_bytes())
-            whole = all((self.path / name).stat().st_size == size for name, size in sizes.items())
-        except (FileNotFoundError, ValueError):
-            whole = False
-        if not whole:
+        """The same; one whose marker is there and which is not whole is told."""
+        whole = self.is_whole
+        if not whole and (self.path / "finished").exists():
             log.warning("%s is torn: it is ignored and done again", self.path)
         return whole
 
     @property
     def is_there(self) -> bool:
-        """Whether the run has an outcome: finished, or failed."""
-        return (self.path / "outcome.json").exists() and (self.is_finished or self.outcome["outcome"] == "failed")
+        """Whether the run has an outcome: finished, failed, or stopped from outside."""
+        try:
+            outcome = self.outcome
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            log.warning("%s is torn: it is ignored and done again", self.path / "outcome.json")
+            return False
+        return outcome["outcome"] == "failed" or outcome.get("stopped", False) or self.is_whole
+
+    @property
+    def standing(self) -> str:
+        """One of finished, running, failed, stopped, interrupted (begun, and to go on), torn, missing."""
+        if self.is_locked:
+            return "running"
+        if self.is_there:
+            outcome = self.outcome
+            return "failed" if outcome["outcome"] == "failed" else "stopped" if outcome.get("stopped") else "finished"
+        if (self.path / "finished").exists():
+            return "torn"
+        return "interrupted" if self.is_begun else "missing"
+
+    @property
+    def is_begun(self) -> bool:
+        return (self.path / "config.yaml").exists()
+
+    @property
+    def has_failed(self) -> bool:
+        return self.is_there and bool(self.outcome["outcome"] == "failed")
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -103,23 +190,95 @@ class RunDirectory:
     def overrides(self) -> dict[str, Any]:
         return dict(yaml.load((self.path / "overrides.yaml").read_bytes(), _Loader))
 
-    def table(self, name: str) -> pd.DataFrame | None:
-        """One table of this run, or None if it was not measured."""
+    def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None:
+        """One table of this run, or some of its columns; None if it was not measured."""
         path = self.path / f"{name}.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as columns:
-            frame = pd.DataFrame({column: _categories(columns[column]) for column in columns.files})
-        frame.insert(0, "run", self.run_id)
-        return frame
+        with np.load(path, allow_pickle=False) as stored:
+            return {column: stored[column] for column in stored.files if columns is None or column in columns}
 
     def _write(self, name: str, data: bytes) -> None:
-        temporary = self.path / f".{name}.{os.getpid()}"
+        write(self.path / name, data)
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    """Whether the lock is ours now; it is given back when the file is closed."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a file there whole, or leave what was there before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path / name)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def note_asked(results: str | Path, overrides: Mapping[str, str]) -> None:
+    """Note the runs that a command asks for: run id and what was said to ask for it."""
+    data = _json(overrides)
+    path = Path(results) / ASKED / f"{hashlib.blake2b(data, digest_size=6).hexdigest()}.json"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write(path, data)
+
+
+def asked(results: str | Path) -> dict[str, str]:
+    """All runs that any command asked for in this folder, as `note_asked` noted them."""
+    found: dict[str, str] = {}
+    for path in sorted((Path(results) / ASKED).glob("[!.]*.json")):
+        try:
+            found |= json.loads(path.read_bytes())
+        except ValueError:
+            log.warning("%s is torn: it is ignored", path)
+    return found
+
+
+class Source(Protocol):
+    """What tables are made from: a run's directory, or a run that was kept in another way.
+
+    path: of the directory; its parent is the folder that the run belongs to.
+    """
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def outcome(self) -> dict[str, Any]: ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def overrides(self) -> dict[str, Any]: ...
+
+    @property
+    def environment(self) -> dict[str, Any]: ...
+
+    def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None: ...
 
 
 class Tables:
@@ -132,78 +291,115 @@ class Tables:
         clipping: read when first asked for.
     """
 
-    def __init__(self, directories: Sequence[RunDirectory]) -> None:
-        self._directories = directories
+    def __init__(self, directories: Sequence[Source]) -> None:
+        self.directories = directories
 
     @functools.cached_property
     def runs(self) -> pd.DataFrame:
-        return pd.DataFrame([_run_row(directory) for directory in self._directories])
+        return pd.DataFrame([_run_row(directory) for directory in self.directories])
 
     @functools.cached_property
     def environments(self) -> pd.DataFrame:
-        return pd.DataFrame([{"run": one.run_id, **one.environment} for one in self._directories])
+        return pd.DataFrame([{"run": one.run_id, **one.environment} for one in self.directories])
 
     @functools.cached_property
     def evaluations(self) -> pd.DataFrame:
-        return self._table("evaluations")
+        return self.read("evaluations")
 
     @functools.cached_property
     def spectrum(self) -> pd.DataFrame:
-        return self._table("spectrum")
+        return self.read("spectrum")
 
     @functools.cached_property
     def eigenvalues(self) -> pd.DataFrame:
-        return self._table("eigenvalues")
+        return self.read("eigenvalues")
 
     @functools.cached_property
     def state_jacobian(self) -> pd.DataFrame:
-        return self._table("state_jacobian")
+        return self.read("state_jacobian")
 
     @functools.cached_property
     def state(self) -> pd.DataFrame:
-        return self._table("state")
+        return self.read("state")
 
     @functools.cached_property
     def lyapunov(self) -> pd.DataFrame:
-        return self._table("lyapunov")
+        return self.read("lyapunov")
 
     @functools.cached_property
     def jacobian_product(self) -> pd.DataFrame:
-        return self._table("jacobian_product")
+        return self.read("jacobian_product")
 
     @functools.cached_property
     def gradient_through_time(self) -> pd.DataFrame:
-        return self._table("gradient_through_time")
+        return self.read("gradient_through_time")
 
     @functools.cached_property
     def clipping(self) -> pd.DataFrame:
-        return self._table("clipping")
+        return self.read("clipping")
 
-    def _table(self, name: str) -> pd.DataFrame:
-        frames = [frame for directory in self._directories if (frame := directory.table(name)) is not None]
-        if not frames:
-            return pd.DataFrame({"run": pd.Series(dtype=str)})
-        table = pd.concat(frames, ignore_index=True)
-        texts = table.select_dtypes(exclude="number").columns
-        return table.astype(dict.fromkeys(texts, "category"))
+    def of(self, runs: Collection[str]) -> Tables:
+        """The tables of some of the runs."""
+        return Tables([directory for directory in self.directories if directory.run_id in runs])
+
+    def read(self, name: str, columns: Collection[str] | None = None, keep: Keep | None = None) -> pd.DataFrame:
+        """A table, or as much of it as is wanted: of thousands of runs the whole may be more than fits.
+
+        columns: only these. keep: which rows of a run, from its columns.
+        """
+        parts = {}
+        for directory in self.directories:
+            if (part := directory.table(name, columns)) is not None:
+                if keep is not None:
+                    rows = keep(part)
+                    part = {column: values[rows] for column, values in part.items()}
+                parts[directory.run_id] = part
+        return _joined(parts)
+
+
+def _joined(parts: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """The tables of several runs under each other; words as categories, NaN where a run has no such column."""
+    if not parts:
+        return pd.DataFrame({"run": pd.Series(dtype=str)})
+    lengths = [len(next(iter(part.values()))) for part in parts.values()]
+    names = sorted(parts)
+    codes = np.repeat(np.searchsorted(names, list(parts)), lengths)
+    found = {"run": pd.Categorical.from_codes(codes, names)}
+    for column in dict.fromkeys(column for part in parts.values() for column in part):
+        pieces = [
+            part[column] if column in part else np.full(length, np.nan)
+            for part, length in zip(parts.values(), lengths, strict=True)
+        ]
+        found[column] = _words(pieces) if any(piece.dtype.kind == "U" for piece in pieces) else np.concatenate(pieces)
+    return pd.DataFrame(found)
+
+
+def _words(pieces: Sequence[np.ndarray]) -> pd.Categorical:
+    """One column of words, run by run: each has few different ones; a run without them has NaN."""
+    split = [np.unique(piece, return_inverse=True) for piece in pieces if piece.dtype.kind == "U"]
+    names = sorted({str(name) for words, _ in split for name in words})
+    codes = iter(np.searchsorted(names, words)[inverse].astype(np.int16) for words, inverse in split)
+    missing = (np.full(len(piece), -1, np.int16) if piece.dtype.kind != "U" else next(codes) for piece in pieces)
+    return pd.Categorical.from_codes(np.concatenate(list(missing)), names)
 
 
 def load(*folders: str | Path) -> Tables:
     """Tables of all finished and failed runs below the folders.
 
-    Raises FileNotFoundError if a folder is not there or holds no run.
+    A run that lies in several folders is taken from the first. Raises FileNotFoundError if a folder is not there or
+    holds no run.
     """
-    directories = []
+    directories: dict[str, RunDirectory] = {}
     for folder in map(Path, folders):
         candidates = [RunDirectory(folder, path.parent.name) for path in sorted(folder.glob("*/config.yaml"))]
-        there = [directory for directory in candidates if directory.is_there]
+        there = [directory for directory in candidates if directory.is_there or directory.is_finished]
         if not there:
             raise FileNotFoundError(f"{folder}: holds no finished run; give a results folder such as results/quick")
-        directories += there
-    return Tables(directories)
+        directories |= {directory.run_id: directory for directory in there if directory.run_id not in directories}
+    return Tables(list(directories.values()))
 
 
-def _run_row(directory: RunDirectory) -> dict[str, Any]:
+def _run_row(directory: Source) -> dict[str, Any]:
     row: dict[str, Any] = {"run": directory.run_id, "folder": str(directory.path.parent), "message": None}
     for name, value in directory.outcome.items():
         row[name] = np.nan if value is None else value
@@ -218,13 +414,6 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
         inner = [flat(value, f"{path}.{name}" if path else str(name)) for name, value in node.items()]
         return {name: value for part in inner for name, value in part.items()}
     return {path: str(node) if isinstance(node, list) else node}
-
-
-def _categories(values: np.ndarray) -> Any:
-    if values.dtype.kind != "U":
-        return values
-    names, codes = np.unique(values, return_inverse=True)
-    return pd.Categorical.from_codes(codes, names)
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

@@ -6,13 +6,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.clipping import Step, gradient_norm
+from bench.checkpoints import State
+from bench.clipping import Step, cosine, gradient_norm
 from bench.engines.engine import Engine, Gradients, Program, Treatment
 from bench.fields import joined
 from bench.measurements.measurement import Columns, Snapshot
@@ -26,6 +28,8 @@ from tasks.task import Batch
 EVALUATION_BATCH = 64  # held-out sequences at a time; each such chunk has its own stream, so this is part of the data
 NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that it has about this many numbers
 CLIPPING_BLOCKS = 10_000
+WHOLE_REGISTERS = 16  # torch's vector loops take two registers at a time, on AVX512 16 numbers in float64
+SERIES = ("norms", "shrinks", "cosines", "nonfinite")  # what is kept of every update, each [update, R]
 
 
 @dataclass
@@ -51,10 +55,10 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a pack stands: updates done, and how many of its replicas have solved their task."""
+    """Where a pack stands: updates done, and which of its replicas have solved their task."""
 
     update: int
-    solved: int
+    solved: tuple[bool, ...]
 
 
 Report = Callable[[Progress], None]
@@ -64,9 +68,15 @@ class Training:
     """Trains the replicas of one pack; `run` does it all.
 
     replicas: of one `pack_key`. engine: how gradients are computed. device: where.
+    states: where each of them stands, all at the same update; none, and they start.
+
+    A replica that has diverged, or that the stop rule has ended, keeps its weights from then on. What it answers does
+    not depend on whether it stays in the pack, so the pack may be taken apart between any two updates: `states`.
     """
 
-    def __init__(self, replicas: Sequence[Replica], engine: Engine, device: torch.device) -> None:
+    def __init__(
+        self, replicas: Sequence[Replica], engine: Engine, device: torch.device, states: Sequence[State] = ()
+    ) -> None:
         first = replicas[0]
         self.replicas = replicas
         self.device = device
@@ -82,6 +92,7 @@ class Training:
 
         start = self.network.initial([replica.initializer for replica in replicas], self.seeds)
         self.flat = start.to(device, first.dtype)
+        self.update = 0
         self.policy = joined([replica.nonfinite for replica in replicas], device)
         self._recurrent, self._trained = self.network.mask("recurrent").to(device), self.network.mask().to(device)
         self.optimizer = joined([replica.optimizer for replica in replicas], device)
@@ -90,38 +101,123 @@ class Training:
         self.weight_decay = self._column(self.optimizer.weight_decay)
         self.schedule = joined([replica.schedule for replica in replicas], device)
         self.active = torch.ones(len(replicas), dtype=torch.bool, device=device)
+        self.alive = np.ones(len(replicas), dtype=bool)
         self.diverged_at: list[int | None] = [None] * len(replicas)
+        self.ended_at: list[int | None] = [None] * len(replicas)
         self.norms = np.zeros((self.updates, len(replicas)))
         self.shrinks = np.full((self.updates, len(replicas)), np.nan)  # NaN where no step was made
+        self.cosines = np.ones((self.updates, len(replicas)))
         self.nonfinite = np.zeros((self.updates, len(replicas)), dtype=bool)
         self._probes: dict[int, Batch] = {}
-        self.heldout = self._sequences("heldout", first.evaluation.sequences)
+        self.evaluations = first.evaluation.updates(self.updates)
+        self.clock, self.seconds = np.zeros(len(replicas)), np.zeros(len(replicas))
+        if states:
+            self._go_on_from(states)
+        self._ticked = time.perf_counter()
 
     def run(self, report: Report = lambda progress: None) -> list[Record]:
         """Train to the end; one record per replica."""
-        first, began = self.replicas[0], time.perf_counter()
-        evaluations = first.evaluation.updates(self.updates)
+        for _ in self.steps(report):
+            pass
+        return self.finish()
+
+    def steps(self, report: Report = lambda progress: None) -> Iterator[int]:
+        """Train to the end, and tell after every update how many are done; then `states` may be asked for.
+
+        Ends after a last look at update `updates`, or as soon as no replica goes on.
+        """
+        first = self.replicas[0]
         measurements = {name: m.updates(self.updates) for name, m in first.measurement.items()}
-        for update, batch in enumerate(self._training_batches()):
+        for update, batch in enumerate(self._training_batches(self.update), self.update):
+            if self.ended.all():
+                return
+            ending: list[int] = []
+            if update in self.evaluations:
+                self._evaluate(update)
+                ending = self._enough() if update < self.updates else []
+                report(self._progress(update))
             due = [name for name, updates in measurements.items() if update in updates]
-            traced = any(first.measurement[name].needs_trace for name in due)
+            last = [name for name in measurements if ending and name not in due]
+            traced = any(first.measurement[name].needs_trace for name in (*due, *last))
             if update < self.updates or traced:
                 batch, gradients = self._gradients(update, batch, traced)
+            trace = gradients.trace if traced else {}
             if due:
-                self._measure(update, due, gradients.trace if traced else {})
-            if update in evaluations:
-                self._evaluate(update, time.perf_counter() - began)
-                report(self._progress(update))
+                self._measure(update, due, trace)
+            if last:
+                self._measure(update, last, trace, ending)
             if update < self.updates:
+                self._end(update, ending)
                 self._step(update, gradients, batch)
-        self._finish(time.perf_counter() - began)
-        return self.records
+                self.update = update + 1
+                self._tick()
+                yield self.update
 
-    def _training_batches(self) -> Iterator[Batch]:
-        """The batches of update 0, 1, ... up to and including `updates`, which is measured and not trained on."""
+    @property
+    def ended(self) -> np.ndarray:
+        """Which replicas do not go on, diverged or ended by the stop rule; bool [R]."""
+        return ~self.active.cpu().numpy()
+
+    def _tick(self) -> None:
+        """Let the clocks go on."""
+        now = time.perf_counter()
+        self.clock += now - self._ticked
+        self.seconds += (now - self._ticked) / len(self.replicas)
+        self._ticked = now
+
+    def states(self) -> list[State]:
+        """Where every replica stands."""
+        self._tick()
+        kept = {name: value for name, value in self.stepper.state[self.delta].items() if value is not None}
+        rows = {name: value.cpu().numpy() for name, value in kept.items() if _per_replica(value, self.delta)}
+        numbers = {name: value.cpu().numpy() for name, value in kept.items() if name not in rows}
+        flat = self.flat.cpu().numpy()
+        return [
+            State(
+                update=self.update,
+                weights=flat[r].copy(),
+                optimizer={name: values[r].copy() for name, values in rows.items()} | numbers,
+                series={name: getattr(self, name)[: self.update, r].copy() for name in SERIES},
+                tables={name: record.table(name) for name, blocks in record.tables.items() if blocks},
+                diverged_at=self.diverged_at[r],
+                ended_at=self.ended_at[r],
+                alive=bool(self.alive[r]),
+                seconds=float(self.seconds[r]),
+                clock=float(self.clock[r]),
+            )
+            for r, record in enumerate(self.records)
+        ]
+
+    def _go_on_from(self, states: Sequence[State]) -> None:
+        self.update = states[0].update
+        self.flat = torch.from_numpy(np.stack([state.weights for state in states])).to(self.device)
+        for name, value in states[0].optimizer.items():
+            rows = value.shape == states[0].weights.shape
+            kept = np.stack([state.optimizer[name] for state in states]) if rows else value
+            tensor = torch.from_numpy(kept.copy())
+            self.stepper.state[self.delta][name] = tensor.to(self.device) if rows else tensor
+        for name in SERIES:
+            getattr(self, name)[: self.update] = np.stack([state.series[name] for state in states], axis=1)
+        self.diverged_at = [state.diverged_at for state in states]
+        self.ended_at = [state.ended_at for state in states]
+        goes_on = [state.diverged_at is None and state.ended_at is None for state in states]
+        self.active = torch.tensor(goes_on, device=self.device)
+        self.alive = np.array([state.alive for state in states])
+        self.seconds = np.array([state.seconds for state in states])
+        self.clock = np.array([state.clock for state in states])
+        for record, state in zip(self.records, states, strict=True):
+            record.tables.update({name: [columns] for name, columns in state.tables.items()})
+
+    @cached_property
+    def heldout(self) -> list[Batch]:
+        """The sequences of all evaluations."""
+        return self._sequences("heldout", self.replicas[0].evaluation.sequences)
+
+    def _training_batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches of update `first` and on, including `updates`, which is measured and not trained on."""
         size = self.task.steps * (self.task.inputs + 1) * self.replicas[0].batch_size * len(self.replicas)
         ahead = max(1, NUMBERS_AHEAD // size)
-        for start in range(0, self.updates + 1, ahead):
+        for start in range(first, self.updates + 1, ahead):
             updates = range(start, min(start + ahead, self.updates + 1))
             stream = Stream(self.seeds, "train", updates, self.flat.dtype, self.device)
             batches = self.task.sample(stream, self.replicas[0].batch_size)
@@ -155,8 +251,19 @@ class Training:
         if count not in self._probes:
             stream = Stream(self.seeds, "probe", dtype=self.flat.dtype, device=self.device)
             batch = self._collection("heldout", count) or self.task.sample(stream, count)
-            self._probes[count] = batch._replace(inputs=batch.inputs.double())
+            self._probes[count] = batch._replace(inputs=batch.inputs.double()).at(self._looked_at)
         return self._probes[count]
+
+    @cached_property
+    def _looked_at(self) -> list[int]:
+        """The replicas as measurements see them, at times with a copy of the last one.
+
+        What stands at the end of a tensor, and does not fill whole vector registers, is computed in another way than
+        the rest, and so is the product of a single matrix: then that is the copy.
+        """
+        every = list(range(len(self.replicas)))
+        whole = self.network.cell.hidden % WHOLE_REGISTERS == 0
+        return every if whole and len(every) > 1 else [*every, every[-1]]
 
     def _gradients(self, update: int, batch: Batch, traced: bool) -> tuple[Batch, Gradients]:
         """Gradients of the loss with its penalties, on the batch as the remedies leave it, which is returned too."""
@@ -197,7 +304,7 @@ class Training:
         gradient = gradient.where(stepping[:, None], torch.zeros_like(gradient))
         norm_of_steps = norm.where(stepping, torch.zeros_like(norm))
         clipped = self.clipping.clip(self._clipping_step(update, gradient, norm_of_steps))
-        self._note_clipping(update, norm, gradient_norm(clipped), stepping)
+        self._note_clipping(update, norm, gradient, clipped, stepping)
         look = self._look(update, batch)
         for name, remedy in self.remedies.items():
             noise = remedy.noise(look, self._stream(name, update))
@@ -231,26 +338,31 @@ class Training:
             if _per_replica(value, self.delta):
                 value[rows] = kept.get(name, torch.zeros_like(value[rows]))
 
-    def _note_clipping(self, update: int, norm: Tensor, clipped: Tensor, stepping: Tensor) -> None:
-        """The norm before clipping, and the factor by which clipping shortened it (1 for a zero gradient)."""
-        shrink = torch.where(norm > 0, clipped / norm, torch.ones_like(norm))
+    def _note_clipping(self, update: int, norm: Tensor, gradient: Tensor, clipped: Tensor, stepping: Tensor) -> None:
+        """The norm before clipping, the factor by which clipping shortened it (1 for a zero gradient), and the turn."""
+        shrink = torch.where(norm > 0, gradient_norm(clipped) / norm, torch.ones_like(norm))
         self.norms[update] = norm.cpu().numpy()
         self.shrinks[update] = shrink.where(stepping, torch.full_like(norm, torch.nan)).cpu().numpy()
+        if not torch.equal(gradient, clipped):
+            self.cosines[update] = cosine(gradient, clipped).cpu().numpy()
 
-    def _measure(self, update: int, names: list[str], trace: dict[str, Tensor]) -> None:
+    def _measure(
+        self, update: int, names: list[str], trace: dict[str, Tensor], rows: Sequence[int] | None = None
+    ) -> None:
+        """Add what is measured to the records of all active replicas, or of those in `rows`."""
         snapshot = Snapshot(
             network=self.network,
             task=self.task,
-            weights=self.network.views(self.flat.double()),
+            parameters=self.flat[self._looked_at],
             heldout=self._probed,
-            trace=trace,
+            trace={name: norms[self._looked_at] for name, norms in trace.items()},
         )
         for name in names:
             measurement = self.replicas[0].measurement[name]
-            for record, columns, active in zip(self.records, measurement.measure(snapshot), self.active, strict=True):
-                if active:
-                    rows = len(next(iter(columns.values())))
-                    record.tables[measurement.table].append({"update": np.full(rows, update, np.int32), **columns})
+            for r, columns in enumerate(measurement.measure(snapshot)[: len(self.replicas)]):
+                if self.active[r] if rows is None else r in rows:
+                    at = np.full(len(next(iter(columns.values()))), update, np.int32)
+                    self.records[r].tables[measurement.table].append({"update": at, **columns})
 
     def _judge(self, batches: list[Batch]) -> Judgement:
         """Mean over the sequences of all batches."""
@@ -265,27 +377,57 @@ class Training:
             alive |= answers.alive
         return Judgement(*(value.cpu().numpy() for value in (loss, accuracy, alive)))
 
-    def _evaluate(self, update: int, seconds: float) -> None:
-        """Judge every replica on its held-out set; one that has diverged scores NaN from then on."""
-        judged = self._judge(self.heldout)
-        self.alive = judged.alive
-        active = self.active.cpu().numpy()
-        loss, accuracy = (np.where(active, values, np.nan) for values in (judged.loss, judged.accuracy))
-        for r, record in enumerate(self.records):
-            row = {"loss": loss[r], "skill": 1 - loss[r] / self.task.baseline_loss, "accuracy": accuracy[r]}
-            row = {"update": np.int32(update), **row, "seconds": seconds}
-            record.tables["evaluations"].append({name: np.array([value]) for name, value in row.items()})
+    def _evaluate(self, update: int) -> None:
+        """Judge every active replica on its held-out set."""
+        judged, active = self._judge(self.heldout), self.active.cpu().numpy()
+        self.alive = np.where(active, judged.alive, self.alive)
+        self._tick()
+        for r in np.flatnonzero(active):
+            self._add_evaluation(int(r), update, judged.loss[r], judged.accuracy[r])
+
+    def _add_evaluation(self, r: int, update: int, loss: float, accuracy: float) -> None:
+        skill = 1 - loss / self.task.baseline_loss
+        row = {"loss": loss, "skill": skill, "accuracy": accuracy, "seconds": self.clock[r]}
+        columns = {name: np.array([value]) for name, value in row.items()}
+        self.records[r].tables["evaluations"].append({"update": np.array([update], np.int32), **columns})
+
+    def _complete_evaluations(self, r: int) -> None:
+        """What the evaluations after its end would give: NaN if it has diverged, else the same, as its weights are."""
+        history = _evaluations(self.records[r])
+        loss, accuracy = history["loss"][-1], history["accuracy"][-1]
+        if self.diverged_at[r] is not None:
+            loss = accuracy = np.nan
+        for update in sorted(self.evaluations):
+            if update > history["update"][-1]:
+                self._add_evaluation(r, update, loss, accuracy)
+
+    def _enough(self) -> list[int]:
+        """Active replicas that the stop rule ends."""
+        enough, rule = self.replicas[0].evaluation.enough, self.replicas[0].rules["solved"]
+        if enough is None:
+            return []
+        active = self.active.nonzero().flatten().tolist()
+        return [r for r in active if rule.held_lately(_evaluations(self.records[r])[rule.quantity]) >= enough]
+
+    def _end(self, update: int, rows: Sequence[int]) -> None:
+        for r in rows:
+            self.ended_at[r] = update
+            self.active[r] = False
 
     def _progress(self, update: int) -> Progress:
         rule = self.replicas[0].rules["solved"]
-        solved = sum(_first_met(rule, _evaluations(record)) is not None for record in self.records)
-        return Progress(update, solved)
+        return Progress(update, tuple(_first_met(rule, _evaluations(record)) is not None for record in self.records))
 
-    def _finish(self, seconds: float) -> None:
-        """Judge once more on a fresh set, and name the outcomes."""
+    def finish(self) -> list[Record]:
+        """Judge once more on a fresh set, and name the outcomes; of a replica that could go on, as it stands."""
         judged = self._judge(self._sequences("final", self.replicas[0].evaluation.final))
+        self._tick()
         for r, (replica, record) in enumerate(zip(self.replicas, self.records, strict=True)):
-            history, diverged = _evaluations(record), self.diverged_at[r] is not None
+            diverged = self.diverged_at[r] is not None
+            done = next(at for at in (self.diverged_at[r], self.ended_at[r], self.update) if at is not None)
+            if not self.active[r]:
+                self._complete_evaluations(r)
+            history = _evaluations(record)
             rules = replica.rules
             met = {name: _first_met(rule, history) for name, rule in rules.items()}
             final_loss, final_accuracy = (np.nan if diverged else float(values[r]) for values in judged[:2])
@@ -303,15 +445,18 @@ class Training:
                 "solved_at": met["solved"],
                 "mastered_at": met["mastered"],
                 "diverged_at": self.diverged_at[r],
+                "ended_at": self.ended_at[r],
+                "stopped": bool(self.active[r]) and self.update < self.updates,
                 "final_loss": final_loss,
                 "final_skill": final_skill,
                 "final_accuracy": final_accuracy,
                 **self._facts(),
-                "sequences": (self.diverged_at[r] or self.updates) * replica.batch_size,
-                "seconds": seconds / len(self.replicas),
+                "sequences": done * replica.batch_size,
+                "seconds": float(self.seconds[r]),
                 "pack_width": len(self.replicas),
             }
             record.tables["clipping"].append(self._clipping_blocks(r))
+        return self.records
 
     def _facts(self) -> dict[str, object]:
         """What the task and the network are, as every table row should say."""
@@ -332,7 +477,7 @@ class Training:
         """The norms before clipping: of every update of a short run, else in at most 10 000 blocks of equal length."""
         length = -(-self.updates // CLIPPING_BLOCKS)
         starts = np.arange(0, self.updates, length)
-        norms, shrinks = self.norms[:, replica], self.shrinks[:, replica]
+        norms, shrinks, cosines = (values[:, replica] for values in (self.norms, self.shrinks, self.cosines))
         seen = ~np.isnan(shrinks)
         with np.errstate(divide="ignore"):
             logs = np.where(seen, np.log(norms), 0.0)
@@ -344,6 +489,7 @@ class Training:
             "clipped": np.add.reduceat(seen & (shrinks < 1), starts, dtype=np.int32),
             "nonfinite": nonfinite,
             "shrink_sum": np.add.reduceat(np.where(seen, shrinks, 0.0), starts).astype(np.float32),
+            "cosine_sum": np.add.reduceat(np.where(seen, cosines, 0.0), starts).astype(np.float32),
             "norm_min": np.minimum.reduceat(np.where(seen, norms, np.inf), starts).astype(np.float32),
             "norm_max": np.maximum.reduceat(np.where(seen, norms, -np.inf), starts).astype(np.float32),
             "norm_log_mean": (np.add.reduceat(logs, starts) / np.maximum(count, 1)).astype(np.float32),

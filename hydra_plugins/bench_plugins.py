@@ -1,6 +1,7 @@
 """Makes the suite's sweeper and launcher known to Hydra, which takes plugins from here only. Imports no torch."""
 
 from bench.sweep.launcher import PackLauncher
+from bench.sweep.search import SearchSweeper
 from bench.sweep.sweeper import UnionSweeper
 
 
@@ -10,3 +11,7 @@ class Packs(PackLauncher):
 
 class Union(UnionSweeper):
     """`hydra/sweeper=union`, the default."""
+
+
+class Search(SearchSweeper):
+    """`hydra/sweeper=search`."""

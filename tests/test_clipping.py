@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import config
-from bench.clipping import AutoClip, NormClipping, Step, gradient_norm
+from bench.clipping import AutoClip, NormClipping, Step, cosine, gradient_norm
 from bench.fields import joined
 from tests.conftest import choices
 
@@ -62,6 +62,14 @@ def test_norm_of_zero_is_zero_and_of_nonfinite_is_not_finite():
     norm = gradient_norm(gradient)
     assert norm[0] == 0
     assert not norm[1:].isfinite().any()
+
+
+@pytest.mark.parametrize("size", [1e-38, 1.0, 5e37])
+def test_cosine_is_that_of_the_angle_and_never_overflows(size):
+    gradient = size * torch.tensor([[3.0, 4.0], [1.0, 0.0], [2.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    clipped = size * torch.tensor([[1.0, 1.0], [0.5, 0.0], [2.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    expected = torch.tensor([7 / (5 * math.sqrt(2)), 1, 1, 1, 1], dtype=torch.float64)
+    assert torch.allclose(cosine(gradient, clipped), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -63,6 +63,15 @@ def assert_same_answers(one, other):
     assert one.outcome["final_loss"] == other.outcome["final_loss"]
 
 
+def assert_same_tables(one, other):
+    assert one.tables.keys() == other.tables.keys()
+    for name in one.tables:
+        there = other.table(name)
+        for column, values in one.table(name).items():
+            if column != "seconds":
+                np.testing.assert_array_equal(values, there[column], f"{name} {column}")
+
+
 @pytest.mark.parametrize("engine", [Eager(), Library()])
 @pytest.mark.parametrize("hidden", [10, 16])
 def test_bits_of_the_other_engines_do_not_depend_on_the_pack(make_replica, engine, hidden):
@@ -81,6 +90,25 @@ def test_measuring_changes_no_bit(make_replica, cell):
     assert torch.equal(without, with_all)
     tables = {"spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product"}
     assert {*tables, "gradient_through_time"} <= set(records[0].tables)
+
+
+@pytest.mark.parametrize("hidden", [10, 16])
+@pytest.mark.parametrize("cell", choices("cell"))
+def test_what_is_measured_is_the_same_in_any_pack_and_after_a_pause(make_replica, cell, hidden):
+    replica = make_replica(f"cell={cell}", f"cell.hidden={hidden}", "updates=12", "batch_size=3", MEASURED)
+    pack = with_seeds(replica, range(4))
+    engine = Auto().resolved(pack[0].network, CPU)
+    _, records = train(pack, engine)
+    paused = Training(pack, engine, CPU)
+    steps = paused.steps()
+    while next(steps) < 5:
+        pass
+    states = paused.states()
+    for members in ([2], [0, 3], [1, 2, 3]):
+        for begun in ((), [states[k] for k in members]):
+            parts = Training([pack[k] for k in members], engine, CPU, begun).run()
+            for k, part in zip(members, parts, strict=True):
+                assert_same_tables(part, records[k])
 
 
 @pytest.mark.parametrize("policy", choices("nonfinite"))
@@ -196,8 +224,21 @@ def test_clipping_takes_effect_and_is_counted(make_replica):
     table = clipped.table("clipping")
     assert table["clipped"].sum() == 30
     assert np.allclose(table["shrink_sum"], 1e-3 / table["norm_min"], rtol=1e-5)
+    assert np.allclose(table["cosine_sum"], 1, atol=1e-6)  # shorter, not turned
     assert free.table("clipping")["clipped"].sum() == 0
     assert (free.table("clipping")["shrink_sum"] == 1).all()
+    assert (free.table("clipping")["cosine_sum"] == 1).all()
+
+
+def test_clipping_by_value_turns_the_gradient(make_replica):
+    replica = make_replica("clipping=value", "clipping.threshold=1e-9", "updates=3", "precision=float64")
+    _, (record,) = train([replica])
+    training = Training([replica], Eager(), CPU)
+    gradient = training._gradients(0, next(training._training_batches()), traced=False)[1].gradient[0]
+    lengths = gradient.norm() * (gradient != 0).sum().sqrt()  # of the gradient, and of its signs
+    cosine = record.table("clipping")["cosine_sum"][0]
+    assert cosine == pytest.approx(float(gradient.abs().sum() / lengths), rel=1e-3)
+    assert cosine < 0.95
 
 
 def test_training_learns(make_replica):

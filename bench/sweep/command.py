@@ -34,11 +34,9 @@ def run(argv: list[str]) -> int:
     except RunsFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print(
-            "bench: interrupted; what is finished is kept, and the same command goes on from there",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as interrupt:
+        done = str(interrupt) or "what is finished is kept, and the same command goes on from there"
+        print(f"bench: interrupted; {done}", file=sys.stderr)
         return INTERRUPTED
     return DONE
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -21,20 +21,31 @@ from omegaconf import DictConfig, open_dict
 log = logging.getLogger(__name__)
 
 
-class PackLauncher(Launcher):
-    """Trains jobs in packs, in worker processes.
+TASKS = ".tasks"  # submitit's files, in the results folder
+WHERE = ("workers", "submitit", "slurm", "ray")
 
-    workers: processes at a time, each with one thread; None for one per core, 0 for none (train in this process).
+
+class PackLauncher(Launcher):
+    """Trains jobs in packs.
+
+    where: in worker processes of this machine, or in tasks of submitit's local processes, Slurm, or Ray.
+    workers: how many at a time, each with one thread; None for one per core, of Slurm and Ray for as many as they take;
+        0 trains in this process.
     width: most replicas in a pack. memory: GiB that one pack may take.
+    settings: of submitit's executor or Ray's tasks.
     """
 
-    def __init__(self, workers: int | None, width: int, memory: float) -> None:
+    def __init__(self, where: str, workers: int | None, width: int, memory: float, settings: dict[str, Any]) -> None:
         for name, value, least in (("workers", workers or 0, 0), ("width", width, 1), ("memory", memory, 0.01)):
             if not value >= least:
                 raise ValueError(f"hydra.launcher.{name}={value}: at least {least}")
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        if where not in WHERE:
+            raise ValueError(f"hydra.launcher.where={where}: use one of {', '.join(WHERE)}")
+        self.where = where
+        self.workers = workers
         self.width = width
         self.memory = memory * 2**30
+        self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
@@ -45,6 +56,7 @@ class PackLauncher(Launcher):
         # not at the top: it imports torch, which a plugin must not do when Hydra looks for plugins
         from bench.config import job, plain
         from bench.results import RunDirectory
+        from bench.sweep.execution import Execution
 
         composer = Composer(self.loader, self.config)
         composed = [composer.compose(overrides) for overrides in job_overrides]
@@ -52,45 +64,66 @@ class PackLauncher(Launcher):
         jobs = [job(config) for config in configs]
         overrides = [{"overrides": list(given), "choices": composer.choices(given)} for given in job_overrides]
 
-        unique = {one.replica.run_id: index for index, one in reversed(list(enumerate(jobs)))}
+        ids = [one.replica.run_id for one in jobs]
+        unique = {run_id: index for index, run_id in reversed(list(enumerate(ids)))}
         directories = {run_id: RunDirectory(jobs[k].results, run_id) for run_id, k in unique.items()}
-        todo = sorted(k for run_id, k in unique.items() if not directories[run_id].is_finished)
+        todo = {k: directories[run_id] for run_id, k in unique.items() if not directories[run_id].is_finished}
+        lost: dict[str, str] = {}
         if todo:
-            make_folder(jobs[0].results)
+            place = self._place(jobs[0].results)
+            make_folder(jobs[0].results, {run_id: " ".join(job_overrides[k]) for run_id, k in unique.items()})
         log.info("runs: %d, finished before: %d", len(unique), len(unique) - len(todo))
         if todo:
-            self._train([jobs[k] for k in todo], [configs[k] for k in todo], [overrides[k] for k in todo])
+            execution = Execution(jobs, configs, overrides, self.width, self.memory, place)
+            try:
+                execution.carry_out(dict(sorted(todo.items())))
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(_how_far(directories.values())) from None
+            lost = execution.lost
 
         returns = []
         for index, (one, config, given) in enumerate(zip(jobs, composed, job_overrides, strict=True)):
-            outcome = directories[one.replica.run_id].outcome
-            returns.append(_delivered(outcome, config, list(given), initial_job_idx + index))
+            directory = directories[one.replica.run_id]
+            outcome = directory.outcome if directory.is_there else {}
+            message = lost.get(directory.run_id) or outcome.get("message")
+            result = JobReturn(overrides=list(given), cfg=config, task_name=f"bench.{initial_job_idx + index}")
+            result.status, result.return_value = _delivered(outcome.get("final_loss"), message)
+            returns.append(result)
         return returns
 
-    def _train(self, jobs: list[Any], configs: list[dict[str, Any]], overrides: list[dict[str, Any]]) -> None:
-        from bench.sweep.packs import packs
-        from bench.sweep.places import run_here, run_in_workers
-        from bench.sweep.progress import SweepProgress
-        from bench.sweep.worker import Order
+    def _place(self, results: str) -> Any:
+        from bench.sweep.places import Here, Workers
 
-        planned = packs(jobs, self.width, self.memory, max(1, self.workers))
-        widths = Counter(pack.width for pack in planned)
-        described = [f"{count} of width {width}" for width, count in sorted(widths.items(), reverse=True)]
-        log.info("runs to train: %d, packs: %s", len(jobs), ", ".join(described))
-        orders = [
-            Order([jobs[k] for k in p.jobs], [configs[k] for k in p.jobs], [overrides[k] for k in p.jobs])
-            for p in planned
-        ]
-        with SweepProgress([(pack.width, jobs[pack.jobs[0]].replica.updates) for pack in planned]) as progress:
-            if self.workers == 0 or len(orders) == 1:
-                run_here(orders, progress)
-            else:
-                run_in_workers(orders, self.workers, progress)
+        if self.workers == 0:
+            return Here()
+        cores = len(os.sched_getaffinity(0))
+        if self.where == "workers":
+            return Workers(self.workers or cores)
+        from bench.sweep.cluster import Ray, Submitit
+
+        if self.where == "submitit":
+            return Submitit(self.workers or cores, "local", self.settings, Path(results) / TASKS)
+        if self.where == "slurm":
+            return Submitit(self.workers, "slurm", self.settings, Path(results) / TASKS)
+        return Ray(self.workers, self.settings)
 
 
-def make_folder(results: str) -> None:
-    """Make the results folder. Raises ConfigError if that is not allowed or something else is there."""
+def _how_far(directories: Iterable[Any]) -> str:
+    """What an interrupted sweep leaves, and how to go on."""
+    finished, kept = 0, 0
+    for directory in directories:
+        finished += directory.is_whole
+        kept += directory.checkpointed_update > 0
+    return f"{finished} runs finished, {kept} in training kept; the same command goes on from there"
+
+
+def make_folder(results: str, asked: dict[str, str]) -> None:
+    """Make the results folder and note there what is asked for, by run id.
+
+    Raises ConfigError if that is not allowed, something else is there, or there is no room.
+    """
     from bench.config import ConfigError
+    from bench.results import note_asked
 
     try:
         Path(results).mkdir(parents=True, exist_ok=True)
@@ -99,16 +132,17 @@ def make_folder(results: str) -> None:
         raise ConfigError(f"results={results}: {error.strerror}; choose a folder that can be made") from None
     if not writable:
         raise ConfigError(f"results={results}: no permission to write there; choose another folder")
+    try:
+        note_asked(results, asked)
+    except OSError as error:
+        raise ConfigError(f"results={results}: {error.strerror}; make room there, or choose another folder") from None
 
 
-def _delivered(outcome: dict[str, Any], config: DictConfig, overrides: list[str], index: int) -> JobReturn:
-    """What Hydra hands to whoever asked for the sweep: the final held-out loss, or the failure."""
-    result = JobReturn(overrides=overrides, cfg=config, task_name=f"bench.{index}")
-    if outcome["outcome"] == "failed":
-        result.status, result.return_value = JobStatus.FAILED, RuntimeError(outcome["message"])
-    else:
-        result.status, result.return_value = JobStatus.COMPLETED, outcome["final_loss"]
-    return result
+def _delivered(loss: float | None, message: str | None) -> tuple[JobStatus, object]:
+    """What Hydra hands to whoever asked for a run: its final held-out loss (None if not begun) or failure."""
+    if message is not None:
+        return JobStatus.FAILED, RuntimeError(message)
+    return JobStatus.COMPLETED, loss
 
 
 class Composer:
@@ -123,6 +157,7 @@ class Composer:
         self._parser = OverridesParser.create()
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._groups: dict[str, bool] = {}
+        self._parsed: dict[str, Override] = {}  # most overrides of a sweep are those of many jobs
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of one job, Hydra's own part left out."""
@@ -130,7 +165,7 @@ class Composer:
         config = copy.deepcopy(self._of_files(files))
         with open_dict(config):
             del config["hydra"]
-        ConfigLoaderImpl._apply_overrides_to_config(self._parser.parse_overrides(values), config)
+        ConfigLoaderImpl._apply_overrides_to_config([self._parse(text) for text in values], config)
         return config
 
     def choices(self, overrides: Sequence[str]) -> dict[str, str]:
@@ -140,7 +175,7 @@ class Composer:
         return {
             group: name if isinstance(name, str) else "+".join(name)
             for group, name in named.items()
-            if name is not None and group not in ("experiment", "engine")
+            if name is not None and group not in ("experiment", "engine", "logger")
         }
 
     def _split(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -148,12 +183,17 @@ class Composer:
         files: list[str] = []
         values: list[str] = []
         for text in overrides:
-            key = self._parser.parse_override(text).key_or_group
+            key = self._parse(text).key_or_group
             if key not in self._groups:
                 self._groups[key] = bool(self._loader.get_group_options(key))
             is_file = self._groups[key] or key.startswith("hydra.")
             (files if is_file else values).append(text)
         return tuple(files), values
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            self._parsed[text] = self._parser.parse_override(text)
+        return self._parsed[text]
 
     def _of_files(self, files: tuple[str, ...]) -> DictConfig:
         if files not in self._composed:

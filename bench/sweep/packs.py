@@ -25,25 +25,30 @@ class Pack:
         return len(self.jobs)
 
 
-def packs(jobs: Sequence[Job], width: int, memory: float, places: int) -> list[Pack]:
+def packs(
+    jobs: Sequence[Job], width: int, memory: float, places: int, reached: Sequence[int] | None = None
+) -> list[Pack]:
     """Group jobs by shape and code, cut the groups into packs of nearly equal width, the most costly pack first.
 
+    reached: the update at which each job goes on, 0 for one that starts; those of one pack have it in common.
     width: most replicas in a pack. memory: bytes that one pack may take. places: packs that run at the same time; a
     group that is more than one place's share of the work is cut finer, so that no place stands idle.
     """
+    reached = reached or [0] * len(jobs)
     groups = defaultdict(list)
-    for index, job in enumerate(jobs):
-        groups[(job.replica.pack_key, repr(job.engine), job.device)].append(index)
-    total = sum(_cost(job) for job in jobs)
+    for index, (job, update) in enumerate(zip(jobs, reached, strict=True)):
+        groups[(job.replica.pack_key, repr(job.engine), job.device, update)].append(index)
+    costs = [_cost(job, update) for job, update in zip(jobs, reached, strict=True)]
+    total = sum(costs)
     result = []
     for members in groups.values():
-        job = jobs[members[0]]
+        job, cost = jobs[members[0]], costs[members[0]]
         fitting = max(1, min(width, int(memory / _bytes(job))))
-        share = math.ceil(_cost(job) * len(members) * places / total)
+        share = math.ceil(cost * len(members) * places / total)
         count = max(math.ceil(len(members) / fitting), min(share, len(members)))
         for k in range(count):
             part = members[k * len(members) // count : (k + 1) * len(members) // count]
-            result.append(Pack(tuple(part), _cost(job) * len(part)))
+            result.append(Pack(tuple(part), cost * len(part)))
     return sorted(result, key=lambda pack: -pack.cost)
 
 
@@ -56,6 +61,6 @@ def _bytes(job: Job) -> float:
     return BYTES[replica.precision] * (COPIES * blocks * states + heldout + 8 * replica.network.flat_size)
 
 
-def _cost(job: Job) -> float:
+def _cost(job: Job, reached: int) -> float:
     replica = job.replica
-    return replica.updates * replica.batch_size * replica.task.steps * replica.network.parameter_count
+    return (replica.updates - reached + 1) * replica.batch_size * replica.task.steps * replica.network.parameter_count

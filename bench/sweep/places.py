@@ -1,88 +1,243 @@
-"""Where packs run: in this process, or in worker processes side by side."""
+"""Where packs run: in this process, or in tasks side by side, which are worker processes or what `cluster` knows."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import multiprocessing
+import signal
 import time
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from types import FrameType
 
-from bench.results import RunDirectory
 from bench.sweep.progress import SweepProgress
-from bench.sweep.worker import Order, describe_environment, fail, train, work
+from bench.sweep.worker import (
+    GRACE,
+    Interrupted,
+    Lost,
+    Order,
+    asked_by_signals,
+    describe_environment,
+    fail,
+    handled,
+    train,
+    work,
+)
+
+log = logging.getLogger(__name__)
 
 
-def run_here(orders: Sequence[Order], progress: SweepProgress) -> None:
-    """One pack after the other in this process."""
-    for index, order in enumerate(orders):
-        train(order, lambda at, index=index: progress.advance(index, at.update, at.solved))  # type: ignore[misc]
-        progress.finish(index)
+class Task(ABC):
+    """An order that is carried out elsewhere.
 
-
-def run_in_workers(orders: Sequence[Order], workers: int, progress: SweepProgress) -> None:
-    """One process per pack, `workers` of them at a time.
-
-    A worker that dies (killed for memory, say) fails its own pack only. Whatever ends this function ends the workers.
+    lost: runs of which nothing could be written, and why; known when it has ended.
     """
-    waiting = list(enumerate(orders))[::-1]
-    running: list[Worker] = []
-    with _ended(running):
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(Worker(*waiting.pop()))
-            wait([part for worker in running for part in (worker.pipe, worker.process.sentinel)], timeout=1.0)
-            for worker in list(running):
-                if worker.follow(progress):
-                    running.remove(worker)
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.lost: dict[str, str] = {}
+        self.began = time.perf_counter()
+
+    @abstractmethod
+    def has_ended(self, progress: SweepProgress) -> bool:
+        """Hear what it says; whether there is no more to come."""
+
+    @property
+    @abstractmethod
+    def crash(self) -> str | None:
+        """How it died, where it did not come to its end."""
+
+    @abstractmethod
+    def ask_to_end(self) -> None:
+        """Have it keep its runs in checkpoints and end."""
+
+    @abstractmethod
+    def end(self, seconds: float) -> None:
+        """Wait so long for that, then end it anyway."""
+
+    @staticmethod
+    def pause(tasks: Sequence[Task]) -> None:
+        """Wait until it is worth while to look at tasks of this kind again."""
+        time.sleep(0.2)
+
+
+class Place(ABC):
+    """Where packs run.
+
+    shares: into how many parts of equal work a sweep is cut at least, so that none of its places stands idle.
+    """
+
+    shares: int = 1
+
+    @abstractmethod
+    def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
+        """Carry out orders; returns the runs of which nothing could be written, and why.
+
+        Raises KeyboardInterrupt when it is asked to end, by Ctrl-C or SIGTERM; what is in training is kept first.
+        """
+
+
+class Here(Place):
+    """This process, one pack after the other."""
+
+    def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
+        lost: dict[str, str] = {}
+        with asked_by_signals() as asked:
+            for order in orders:
+                if time.time() >= order.deadline:
+                    break
+                try:
+                    lost |= train(order, progress.advance, asked)
+                except Interrupted:
+                    break
+                progress.finish(one.run_id for one in order.directories if one.is_there)
+            if asked:
+                raise KeyboardInterrupt
+        return lost
+
+
+class Tasks(Place):
+    """Tasks side by side, an order each.
+
+    at_once: how many; None for as many as there are.
+
+    A task that dies (killed for memory, say) is tried again in halves until only the guilty run fails. Whatever ends
+    `run` ends the tasks.
+    """
+
+    def __init__(self, at_once: int | None) -> None:
+        self.at_once = at_once or math.inf
+        self.shares = at_once or 1
+
+    @abstractmethod
+    def start(self, order: Order) -> Task:
+        """Have an order carried out."""
+
+    def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
+        waiting, running = deque(orders), list[Task]()
+        lost: dict[str, str] = {}
+        with handled(_interrupt, signal.SIGTERM), _ended(running):
+            while waiting or running:
+                if waiting and time.time() >= waiting[0].deadline:
+                    waiting.clear()
+                while waiting and len(running) < self.at_once:
+                    running.append(self.start(waiting.popleft()))
+                if running:
+                    running[0].pause(running)
+                for task in [task for task in running if task.has_ended(progress)]:
+                    running.remove(task)
+                    waiting.extendleft(reversed(_left_behind(task)))
+                    lost |= task.lost
+                    progress.finish(one.run_id for one in task.order.directories if one.is_there)
+                    if task.order.jobs[0].budget.fail_fast and any(one.has_failed for one in task.order.directories):
+                        return lost
+        return lost
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def _ended(running: list[Worker]) -> Iterator[None]:
+def _ended(running: list[Task]) -> Iterator[None]:
     try:
         yield
     finally:
-        for worker in running:
-            worker.process.terminate()
-        for worker in running:
-            worker.process.join()
+        for task in running:
+            task.ask_to_end()
+        deadline = time.monotonic() + GRACE
+        for task in running:
+            task.end(max(0.0, deadline - time.monotonic()))
 
 
-class Worker:
-    """A process that trains one pack."""
+def _left_behind(task: Task) -> list[Order]:
+    """What a task that died leaves to be done: two halves, or nothing where only the guilty run is left."""
+    if task.crash is None:
+        return []
+    directories = task.order.directories
+    left = [k for k, one in enumerate(directories) if not one.is_there and not one.is_locked]
+    if len(left) > 1:
+        log.warning("a pack of %d failed, %s: tried again in halves", len(left), task.crash)
+        return [task.order.of(half) for half in (left[: len(left) // 2], left[len(left) // 2 :])]
+    for k in left:
+        try:
+            _note_death(task, k, task.crash)
+        except OSError as error:
+            task.lost[directories[k].run_id] = f"{task.crash}; {directories[k].path}: {error.strerror}"
+    return []
 
-    def __init__(self, index: int, order: Order) -> None:
+
+def _note_death(task: Task, k: int, reason: str) -> None:
+    """Give the k-th run of an order its outcome, unless another process has taken it by now."""
+    directory, order = task.order.directories[k], task.order
+    with directory.locked() as ours:
+        if ours:
+            directory.begin(order.configs[k], order.overrides[k], describe_environment(order.jobs[k]))
+            fail(directory, reason, time.perf_counter() - task.began, [reason])
+
+
+class Worker(Task):
+    """A process on this machine."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["bench.sweep.worker"])  # torch is imported once, not once a pack
-        self.index, self.order = index, order
-        self.began = time.perf_counter()
         self.pipe: Connection
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process: ForkServerProcess = context.Process(target=work, args=(order, theirs), daemon=True)
         self.process.start()
         theirs.close()
 
-    def follow(self, progress: SweepProgress) -> bool:
-        """Hear what it says; True once it has ended."""
+    def has_ended(self, progress: SweepProgress) -> bool:
         ended = self.process.exitcode is not None
         with contextlib.suppress(EOFError):
             while self.pipe.poll():
-                at = self.pipe.recv()
-                progress.advance(self.index, at.update, at.solved)
-        if not ended:
-            return False
-        if self.process.exitcode:
-            self._mourn(self.process.exitcode)
-        progress.finish(self.index)
-        return True
+                said = self.pipe.recv()
+                if isinstance(said, Lost):
+                    self.lost = said
+                else:
+                    progress.advance(said)
+        return ended
 
-    def _mourn(self, exit_code: int) -> None:
-        """Every run of the pack gets an outcome, unless the worker could still write one."""
-        killed = f"the worker was killed by signal {-exit_code} (out of memory?)"
-        message = killed if exit_code < 0 else f"the worker ended with exit code {exit_code}"
-        for job, config, overrides in zip(self.order.jobs, self.order.configs, self.order.overrides, strict=True):
-            directory = RunDirectory(job.results, job.replica.run_id)
-            if not directory.is_there:
-                directory.begin(config, overrides, describe_environment(job))
-                fail(directory, message, time.perf_counter() - self.began, [message])
+    @property
+    def crash(self) -> str | None:
+        code = self.process.exitcode
+        if not code:
+            return None
+        return (
+            f"the worker was killed by signal {-code} (out of memory?)"
+            if code < 0
+            else f"the worker ended with exit code {code}"
+        )
+
+    def ask_to_end(self) -> None:
+        self.process.terminate()
+
+    def end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(EOFError):  # the pipe ends with the worker, also where the fork server is gone
+            while self.pipe.poll(max(0.0, deadline - time.monotonic())):
+                self.pipe.recv()
+        self.process.kill()
+        self.process.join()
+
+    @staticmethod
+    def pause(tasks: Sequence[Task]) -> None:
+        workers = [task for task in tasks if isinstance(task, Worker)]
+        wait([part for worker in workers for part in (worker.pipe, worker.process.sentinel)], timeout=1.0)
+
+
+class Workers(Tasks):
+    """Processes on this machine, one thread each; a single pack needs none of its own."""
+
+    def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
+        return Here().run(orders, progress) if len(orders) == 1 else super().run(orders, progress)
+
+    def start(self, order: Order) -> Task:
+        return Worker(order)

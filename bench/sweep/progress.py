@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -22,23 +23,26 @@ class Console(logging.Handler):
 
 
 class SweepProgress:
-    """Counts replica-updates of all packs of a sweep.
+    """Counts the updates of all runs of a sweep.
 
-    packs: (replicas, updates) of each. Use as a context manager; `advance` a pack whenever it tells where it stands.
+    updates: of each run, by its id. done: of them before, where it goes on from a checkpoint. Use as a context
+    manager; `advance` whenever some of them tell where they stand.
     """
 
-    def __init__(self, packs: list[tuple[int, int]]) -> None:
-        self._packs = packs
-        self._updates = [0] * len(packs)
-        self._solved = [0] * len(packs)
-        self._finished = [False] * len(packs)
-        self._replicas = sum(width for width, _ in packs)
-        self._total = sum(width * updates for width, updates in packs)
+    def __init__(self, updates: Mapping[str, int], done: Mapping[str, int]) -> None:
+        self._updates = updates
+        self._done = dict(done)
+        self._solved: set[str] = set()
+        self._ended: set[str] = set()
+        self._before = sum(done.values())
+        self._total = sum(updates.values())
         self._began = self._said = time.monotonic()
         self._bar: Any = None
 
     def __enter__(self) -> SweepProgress:
-        self._bar = tqdm(total=self._total, unit=" updates", disable=None, smoothing=0.05, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=self._total, initial=self._before, unit=" updates", disable=None, smoothing=0.05, dynamic_ncols=True
+        )
         return self
 
     def __exit__(
@@ -46,38 +50,33 @@ class SweepProgress:
     ) -> None:
         self._bar.close()
 
-    def advance(self, pack: int, update: int, solved: int) -> None:
-        """A pack has done so many updates, and so many of its replicas have solved their task."""
-        width, _ = self._packs[pack]
-        self._bar.update((update - self._updates[pack]) * width)
-        self._updates[pack], self._solved[pack] = update, solved
+    def advance(self, standing: Mapping[str, tuple[int, bool]]) -> None:
+        """So many updates are done of some runs, and some of them have solved their task."""
+        for run, (update, solved) in standing.items():
+            self._bar.update(update - self._done.get(run, 0))
+            self._done[run] = update
+            if solved:
+                self._solved.add(run)
         self._show()
 
-    def finish(self, pack: int) -> None:
-        """A pack has ended, well or not."""
-        width, updates = self._packs[pack]
-        self._bar.update((updates - self._updates[pack]) * width)
-        self._updates[pack], self._finished[pack] = updates, True
+    def finish(self, runs: Iterable[str]) -> None:
+        """Some runs have ended, well or not."""
+        for run in runs:
+            self._bar.update(self._updates[run] - self._done.get(run, 0))
+            self._done[run] = self._updates[run]
+            self._ended.add(run)
         self._show()
 
     def _show(self) -> None:
-        replicas = sum(width for (width, _), done in zip(self._packs, self._finished, strict=True) if done)
-        solved = sum(self._solved)
+        ended, runs, solved = len(self._ended), len(self._updates), len(self._solved)
         if not self._bar.disable:
-            self._bar.set_postfix_str(f"{replicas}/{self._replicas} replicas, {solved / self._replicas:.0%} solved")
+            self._bar.set_postfix_str(f"{ended}/{runs} replicas, {solved / runs:.0%} solved")
         elif time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
-            done = sum(width * updates for (width, _), updates in zip(self._packs, self._updates, strict=True))
-            rate = done / (self._said - self._began)
+            done = sum(self._done.values())
+            rate = (done - self._before) / (self._said - self._began)
             left = (self._total - done) / rate if rate else float("inf")
             log.info(
                 "%d of %d replicas done, %.0f %% of the updates at %.0f per second, %.0f s left, %.0f %% solved",
-                *(
-                    replicas,
-                    self._replicas,
-                    100 * done / self._total,
-                    rate,
-                    left,
-                    100 * solved / self._replicas,
-                ),
+                *(ended, runs, 100 * done / self._total, rate, left, 100 * solved / runs),
             )

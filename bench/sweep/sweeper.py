@@ -37,7 +37,10 @@ class UnionSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> object:
         """Launch all jobs at once, so that those of one shape find each other."""
         assert self.config is not None
-        jobs = union(list(self.config.sweep), arguments)
+        return self.launched(union(list(self.config.sweep), arguments))
+
+    def launched(self, jobs: list[list[str]]) -> object:
+        """What the jobs return. Raises RunsFailed if some could not be carried out."""
         returns = self.launcher.launch(jobs, initial_job_idx=0)
         failed = [result for result in returns if result.status is JobStatus.FAILED]
         if failed:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 import os
 import platform
 import signal
@@ -9,69 +12,310 @@ import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 
 import bench
+from bench.checkpoints import Refused, State, packed, unpacked
 from bench.config import Job
 from bench.results import RunDirectory
 from bench.training import Progress, Record, Training
 
+log = logging.getLogger(__name__)
+
+GRACE = 4.0  # seconds to keep what is in training, once asked to end
+Standing = Mapping[str, tuple[int, bool]]  # by run id: updates done, and whether the task is solved
+Say = Callable[[Standing], None]
+
 
 @dataclass(frozen=True)
 class Order:
-    """A pack to be trained: its jobs, and per job the resolved configuration and the command line that asked for it."""
+    """A pack to be trained: its jobs, and per job the resolved configuration and the command line that asked for it.
+
+    deadline: in seconds of `time.time`, when the command is to end; inf for never.
+    """
 
     jobs: Sequence[Job]
     configs: Sequence[Mapping[str, Any]]
     overrides: Sequence[Mapping[str, Any]]
+    deadline: float = math.inf
+
+    def of(self, chosen: Sequence[int]) -> Order:
+        """Some of its jobs."""
+        jobs, configs = [self.jobs[k] for k in chosen], [self.configs[k] for k in chosen]
+        return Order(jobs, configs, [self.overrides[k] for k in chosen], self.deadline)
+
+    @property
+    def directories(self) -> list[RunDirectory]:
+        return [RunDirectory(job.results, job.replica.run_id) for job in self.jobs]
+
+
+@dataclass
+class Run:
+    """A run of an order, and where it stands; None at its start."""
+
+    job: Job
+    directory: RunDirectory
+    state: State | None
+
+    @property
+    def id(self) -> str:
+        return self.directory.run_id
+
+
+class Lost(dict[str, str]):
+    """By run id, why nothing could be written of a run."""
+
+
+class Interrupted(Exception):
+    """Asked to end before the work was done; what was in training stands in its checkpoint."""
+
+
+class Asked:
+    """Whether someone asked to end; a signal may ask at any moment, and no lock is involved."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def now(self) -> None:
+        """Ask."""
+        self._asked = True
 
 
 def work(order: Order, pipe: Connection) -> None:
-    """Main function of a worker process; tells through the pipe where it stands. Exits with 1 on failure."""
+    """Main function of a worker process; tells through the pipe where it stands, and at last what it has lost."""
+    asked = Asked()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if not train(order, pipe.send):
-        raise SystemExit(1)
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.now())
+    threading.Thread(target=_end_with_parent, args=(asked,), daemon=True).start()
+
+    def say(message: object) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            pipe.send(message)
+
+    with contextlib.suppress(Interrupted):
+        say(train(order, say, asked))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(asked: Asked) -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
+        asked.now()
+        time.sleep(GRACE)
         os._exit(1)
 
 
-def train(order: Order, report: Callable[[Progress], None]) -> bool:
-    """Train the pack and write its runs; False, and a failure in every directory, if it raised."""
-    torch.set_num_threads(1)  # a replica's bits depend on it, and packs side by side are faster than threads
-    directories = [RunDirectory(job.results, job.replica.run_id) for job in order.jobs]
-    environment = describe_environment(order.jobs[0])
-    for directory, config, overrides in zip(directories, order.configs, order.overrides, strict=True):
-        directory.begin(config, overrides, environment)
-    began = time.perf_counter()
+@contextlib.contextmanager
+def asked_by_signals() -> Iterator[Asked]:
+    """SIGTERM and Ctrl-C ask to end; a second one, or `GRACE` seconds without an answer, interrupt."""
+    asked = Asked()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked or number == signal.SIGALRM:
+            raise KeyboardInterrupt
+        asked.now()
+        signal.setitimer(signal.ITIMER_REAL, GRACE)
+
+    with handled(ask, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        try:
+            yield asked
+        finally:
+            if asked:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Signals go to `handler` meanwhile; outside the main thread, which alone may say so, they stay as they are."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        first = order.jobs[0]
-        training = Training([job.replica for job in order.jobs], first.engine, torch.device(first.device))
-        records = training.run(report)
-        for directory, record in zip(directories, records, strict=True):
-            facts = {"engine": type(first.engine).__name__.lower(), "version": bench.__version__}
-            tables = {name: record.table(name) for name in record.tables}
-            directory.finish({**record.outcome, **facts}, tables, history(record))
-    except Exception as error:
-        lines = traceback.format_exc().splitlines()
-        for directory in directories:
-            if not directory.is_finished:
-                fail(directory, f"{type(error).__name__}: {error}", time.perf_counter() - began, lines)
-        return False
-    return True
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def train(order: Order, say: Say, asked: Asked) -> Lost:
+    """Train those runs of an order that are not finished and that no other process holds.
+
+    What fails as a pack is halved until only the guilty run fails, with a failure in its own directory. Returns the
+    runs of which nothing could be written, and why. Raises Interrupted when it is `asked` to end, or where a run failed
+    that is to end the sweep.
+    """
+    torch.set_num_threads(1)  # a replica's bits depend on it, and packs side by side are faster than threads
+    with contextlib.ExitStack() as locks:
+        packs = PackWork(say, asked, order.deadline)
+        for pack in by_update(packs.begun(order, locks)):
+            packs.carry_out(pack)
+    return packs.lost
+
+
+def by_update(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that stand at the same update, which can train together."""
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run.state.update if run.state else 0].append(run)
+    return list(groups.values())
+
+
+class PackWork:
+    """Trains packs whose runs this process holds.
+
+    asked: looked at after every update. deadline: in seconds of `time.time`.
+    """
+
+    def __init__(self, say: Say, asked: Asked, deadline: float) -> None:
+        self.say, self.asked, self.deadline = say, asked, deadline
+        self.lost = Lost()
+        self._kept_at = time.monotonic()
+
+    def begun(self, order: Order, locks: contextlib.ExitStack) -> list[Run]:
+        """The runs that are to be trained, locked and begun."""
+        environment = describe_environment(order.jobs[0])
+        runs = []
+        for job, directory, config, given in zip(
+            order.jobs, order.directories, order.configs, order.overrides, strict=True
+        ):
+            with self._written(directory):
+                if not locks.enter_context(directory.locked()) or directory.is_whole:
+                    continue
+                run = Run(job, directory, kept_state(job, directory))
+                if run.state and run.state.clock >= job.budget.run_limit and directory.is_there:
+                    continue  # its time was over before
+                directory.begin(config, given, environment)
+                runs.append(run)
+        return runs
+
+    def carry_out(self, runs: list[Run]) -> None:
+        """Train runs that stand at one update; in halves, where they fail together."""
+        began = time.perf_counter()
+        try:
+            self._train(runs)
+            return
+        except Interrupted:
+            raise
+        except Exception as error:
+            message, lines = f"{type(error).__name__}: {error}", traceback.format_exc().splitlines()
+        # out of the `except`, so that what the failed pack took is free again
+        if len(runs) == 1:
+            with self._written(runs[0].directory):
+                fail(runs[0].directory, message, time.perf_counter() - began, lines)
+            if runs[0].job.budget.fail_fast:
+                raise Interrupted
+            return
+        log.warning("a pack of %d failed with %s: tried again in halves", len(runs), message)
+        for half in (runs[: len(runs) // 2], runs[len(runs) // 2 :]):
+            left = [run for run in half if run.id not in self.lost and not run.directory.is_there]
+            for run in left:
+                run.state = kept_state(run.job, run.directory)
+            for pack in by_update(left):
+                self.carry_out(pack)
+
+    def _train(self, runs: list[Run]) -> None:
+        """Train until all have left; those that have ended leave at an evaluation, so that the rest goes faster."""
+        job = runs[0].job
+        while runs:
+            states = [run.state for run in runs if run.state]
+            training = Training([run.job.replica for run in runs], job.engine, torch.device(job.device), states)
+            leaving = self._advance(runs, training)
+            if leaving.all():
+                self._deliver(runs, training.finish())
+                return
+            states = training.states()
+            gone, left = (np.flatnonzero(where).tolist() for where in (leaving, ~leaving))
+            part = Training([runs[r].job.replica for r in gone], job.engine, training.device, [states[r] for r in gone])
+            self._deliver([runs[r] for r in gone], part.finish())
+            for r in left:
+                runs[r].state = states[r]
+            runs = [runs[r] for r in left]
+
+    def _advance(self, runs: list[Run], training: Training) -> np.ndarray:
+        """Train until some leave the pack, or all do at the end; which, bool [R].
+
+        They leave when they have ended, at the next evaluation, and when a limit from outside stops them.
+        """
+        between = runs[0].job.checkpoint.seconds
+        limits = np.array([run.job.budget.run_limit for run in runs])
+
+        def report(at: Progress) -> None:
+            self.say({run.id: (at.update, solved) for run, solved in zip(runs, at.solved, strict=True)})
+
+        for update in training.steps(report):
+            if self.asked:
+                self._keep(runs, training.states())
+                raise Interrupted
+            if update == training.updates:
+                continue  # all that is left is the last look
+            stopped = (training.clock >= limits) | (time.time() >= self.deadline)
+            if stopped.any():
+                self._keep(runs, training.states())
+                return stopped
+            if update in training.evaluations and training.ended.any():
+                return training.ended
+            if between is not None and time.monotonic() - self._kept_at >= between:
+                self._keep(runs, training.states())
+        return np.ones(len(runs), dtype=bool)
+
+    def _deliver(self, runs: Sequence[Run], records: Sequence[Record]) -> None:
+        for run, record in zip(runs, records, strict=True):
+            facts = {"engine": type(run.job.engine).__name__.lower(), "version": bench.__version__}
+            tables = {name: record.table(name) for name, blocks in record.tables.items() if blocks}
+            keep = run.directory.stop if record.outcome["stopped"] else run.directory.finish
+            with self._written(run.directory):
+                keep({**record.outcome, **facts}, tables, history(record))
+                if run.job.logger and run.directory.is_finished:
+                    run.job.logger.hand_over(run.directory)
+
+    def _keep(self, runs: Sequence[Run], states: Sequence[State]) -> None:
+        """A checkpoint for each run; where none can be written, training goes on without."""
+        for run, state in zip(runs, states, strict=True):
+            try:
+                run.directory.save_checkpoint(packed(state, run.id, maker(run.job)))
+            except OSError as error:
+                log.warning("%s: no checkpoint, %s", run.directory.path, error.strerror)
+        self._kept_at = time.monotonic()
+
+    @contextlib.contextmanager
+    def _written(self, directory: RunDirectory) -> Iterator[None]:
+        """What cannot be written is the loss of one run, and of no other."""
+        try:
+            yield
+        except OSError as error:
+            self.lost[directory.run_id] = f"{directory.path}: cannot be written, {error.strerror}"
+            log.error(self.lost[directory.run_id])
+
+
+def kept_state(job: Job, directory: RunDirectory) -> State | None:
+    """Where a run stands by its checkpoint; None, and a warning, where that is not to be trusted."""
+    data = directory.checkpoint()
+    if data is None:
+        return None
+    try:
+        return unpacked(data, directory.run_id, maker(job))
+    except Refused as reason:
+        log.warning("%s: its checkpoint %s; the run starts anew", directory.path, reason)
+        return None
+
+
+def maker(job: Job) -> dict[str, str]:
+    """What must be the same for a run to go on in the same bits."""
+    return {"engine": repr(job.engine), "device": job.device, "torch": torch.__version__}
 
 
 def fail(directory: RunDirectory, message: str, seconds: float, lines: Sequence[str]) -> None:

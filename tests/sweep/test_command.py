@@ -29,7 +29,7 @@ def run(results, *overrides):
 
 def test_one_run_leaves_its_directory(tmp_path):
     assert run(tmp_path, "clipping.threshold=1", "seed=4") == 0
-    (directory,) = tmp_path.iterdir()
+    (directory,) = tmp_path.glob("[!.]*")
     assert "threshold: 1" in (directory / "config.yaml").read_text()
     assert "seed=4" in (directory / "overrides.yaml").read_text()
     assert "update      3" in (directory / "run.log").read_text()
@@ -111,10 +111,10 @@ def test_a_mistake_in_one_job_of_a_sweep_stops_it_before_anything_is_written(tmp
 def test_a_failing_pack_fails_alone_and_is_tried_again(tmp_path, capsys, monkeypatch):
     whole = worker.Training
 
-    def failing(replicas, engine, device):
+    def failing(replicas, *rest):
         if replicas[0].cell.hidden == 5:
             raise MemoryError("no room")
-        return whole(replicas, engine, device)
+        return whole(replicas, *rest)
 
     monkeypatch.setattr(worker, "Training", failing)
     assert run(tmp_path, "cell.hidden=4,5") == 1

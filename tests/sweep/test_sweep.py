@@ -68,6 +68,21 @@ def test_fast_composition_equals_hydras_own(loader, overrides):
     assert config.plain(composer.compose(overrides)) == config.plain(slow)
 
 
+def test_a_sweep_composes_once_per_choice_of_files_and_parses_every_override_once(loader, monkeypatch):
+    master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    composer, composed, parsed = Composer(loader, master), [], []
+    whole = loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda *rest: composed.append(rest) or whole(*rest))
+    parse = composer._parser.parse_override
+    monkeypatch.setattr(composer._parser, "parse_override", lambda text: parsed.append(text) or parse(text))
+    sweep = [[f"cell={cell}", f"seed={seed}", "updates=9"] for cell in ("tanh", "lstm") for seed in range(20)]
+    for overrides in sweep:
+        composer.compose(overrides)
+        composer.choices(overrides)
+    assert len(composed) == 2
+    assert len(parsed) == len(set(parsed)) == 2 + 20 + 1
+
+
 def test_choices_name_the_yaml_of_every_group(loader):
     master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
     chosen = Composer(loader, master).choices(["cell=irnn", "seed=4"])
@@ -93,6 +108,11 @@ def test_packs_hold_every_job_once_and_one_shape_each():
     assert all(len({asked[k].replica.pack_key for k in pack.jobs}) == 1 for pack in planned)
     assert Counter(pack.width for pack in planned) == {4: 1, 3: 3, 2: 1}
     assert [pack.cost for pack in planned] == sorted((pack.cost for pack in planned), reverse=True)
+
+
+def test_runs_that_stand_at_different_updates_train_apart():
+    planned = packs(jobs(tanh=5), width=4, memory=BIG, places=1, reached=[0, 7, 0, 7, 0])
+    assert sorted(pack.jobs for pack in planned) == [(0, 2, 4), (1, 3)]
 
 
 def test_the_pack_that_takes_longest_comes_first():

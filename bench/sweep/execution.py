@@ -1,0 +1,88 @@
+"""Carrying out the runs of a sweep that are not finished: here, beside other commands, and within its budget."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.config import Job
+from bench.results import RunDirectory
+from bench.sweep.packs import packs
+from bench.sweep.places import Place
+from bench.sweep.progress import SweepProgress
+from bench.sweep.worker import Order
+
+POLL = 0.2  # seconds between two looks at what another process trains
+log = logging.getLogger(__name__)
+
+
+class Execution:
+    """The jobs of one command, by their places in a list.
+
+    width: most replicas in a pack. memory: bytes that one may take. place: where they run.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        configs: Sequence[Mapping[str, Any]],
+        overrides: Sequence[Mapping[str, Any]],
+        width: int,
+        memory: float,
+        place: Place,
+    ) -> None:
+        self.jobs = jobs
+        self.width, self.memory, self.place = width, memory, place
+        seconds = jobs[0].budget.sweep_seconds
+        self.deadline = math.inf if seconds is None else time.time() + seconds
+        self.order = Order(jobs, configs, overrides, self.deadline)
+        self.lost: dict[str, str] = {}  # runs of which nothing could be written, and why
+
+    def carry_out(self, todo: Mapping[int, RunDirectory]) -> None:
+        """Train runs that are not finished.
+
+        Runs that another process holds are waited for, and what it leaves undone when it ends is done here.
+        """
+        left, waits = dict(todo), False
+        while left and time.time() < self.deadline:
+            free = [k for k, directory in left.items() if not directory.is_locked]
+            if free:
+                self._train(free, [left[k].checkpointed_update for k in free])
+                if self.jobs[0].budget.fail_fast and any(directory.has_failed for directory in left.values()):
+                    break
+            elif not waits:
+                log.info("waiting for %d runs that another process trains", len(left))
+                waits = True
+            else:
+                time.sleep(POLL)
+            left = {k: directory for k, directory in left.items() if not self._is_settled(directory)}
+        self._say_what_is_left(list(todo.values()))
+
+    def _is_settled(self, directory: RunDirectory) -> bool:
+        if directory.run_id in self.lost or directory.is_whole:
+            return True
+        return not directory.is_locked and directory.is_there
+
+    def _train(self, chosen: Sequence[int], reached: Sequence[int]) -> None:
+        jobs = [self.jobs[k] for k in chosen]
+        planned = packs(jobs, self.width, self.memory, self.place.shares, reached)
+        widths = Counter(pack.width for pack in planned)
+        described = [f"{count} of width {width}" for width, count in sorted(widths.items(), reverse=True)]
+        begun = sum(update > 0 for update in reached)
+        going_on = f" ({begun} go on from a checkpoint)" if begun else ""
+        log.info("runs to train: %d%s, packs: %s", len(jobs), going_on, ", ".join(described))
+        orders = [self.order.of([chosen[k] for k in pack.jobs]) for pack in planned]
+        ids = [job.replica.run_id for job in jobs]
+        updates = {run_id: job.replica.updates for run_id, job in zip(ids, jobs, strict=True)}
+        with SweepProgress(updates, dict(zip(ids, reached, strict=True))) as progress:
+            self.lost |= self.place.run(orders, progress)
+
+    def _say_what_is_left(self, directories: Sequence[RunDirectory]) -> None:
+        absent = sum(not directory.is_there for directory in directories) - len(self.lost)
+        stopped = sum(directory.is_there and directory.outcome.get("stopped", False) for directory in directories)
+        if stopped or absent:
+            log.info("%d runs stopped, %d not begun: the same command goes on with them", stopped, absent)

@@ -1,0 +1,440 @@
+"""Sweeps that are killed, interrupted, run twice at once, limited, or given a bad disk: nothing is lost or torn."""
+
+import contextlib
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from commands import assert_same_results, begun, directories, said, started, wait_until
+
+from bench import config, status
+from bench.__main__ import main
+from bench.analysis.survival import times
+from bench.results import RunDirectory, load
+from bench.sweep import worker
+from bench.training import Training
+
+KILLS = int(os.environ.get("KILLS", "20"))  # `make torture` asks for more
+SMALL = [
+    *(
+        "task.length=6",
+        "cell.hidden=4",
+        "batch_size=2",
+        "measurement=[spectrum,eigenvalues,state_jacobian,state,lyapunov,training_gradient,probe]",
+    ),
+    *("evaluation.sequences=4", "evaluation.final=4", "updates=30", "evaluation.every=10"),
+]
+HERE = "hydra.launcher.workers=0"
+SWEEP = [*SMALL, "cell=tanh,lstm", "seed=0,1,2", "checkpoint.seconds=0"]
+
+
+def run(results, *overrides):
+    return main([*SMALL, HERE, f"results={results}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in memory where there is one: a kill does the same there, and flushing takes no time."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path_factory.getbasetemp()) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder):
+    """The results that `SWEEP` has when nothing happens to it, and how long that takes in a process of its own."""
+    results = folder / "whole" / "results"
+    process = started(results, HERE, *SWEEP)  # the first start waits for torch
+    process.join()
+    again, began = results.with_name("again"), time.monotonic()
+    process = started(again, HERE, *SWEEP)
+    process.join()
+    assert process.exitcode == 0
+    assert_same_results(results, again)
+    return results, time.monotonic() - began
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_killed_sweep_is_finished_by_the_same_command_in_the_same_bits(folder, uninterrupted, kill):
+    """One in ten with worker processes, which end with their parent and keep what they train."""
+    whole, seconds = uninterrupted
+    results, in_workers = folder / f"{kill}" / "results", kill % 10 == 9
+    process = started(results, "hydra.launcher.workers=2" if in_workers else HERE, *SWEEP)
+    time.sleep(random.Random(kill).uniform(0, (4 if in_workers else 1) * seconds))
+    process.kill()
+    process.join()
+    wait_until(lambda: not any(one.is_locked for one in directories(results)))
+    before = {one.run_id: one.path.joinpath("finished").stat() for one in directories(results) if one.is_finished}
+    results.with_suffix(".log").unlink(missing_ok=True)
+    process = started(results, HERE, *SWEEP)
+    process.join()
+    assert process.exitcode == 0
+    assert_same_results(whole, results)
+    for run_id, marker in before.items():
+        assert results.joinpath(run_id, "finished").stat() == marker
+        assert run_id not in begun(results)
+    assert all({path.name for path in one.path.glob(".*")} == {".lock"} for one in directories(results))
+
+
+def test_two_copies_train_each_run_once(folder, uninterrupted):
+    results = folder / "copies" / "results"
+    copies = [started(results, HERE, *SWEEP) for _ in range(2)]
+    for copy in copies:
+        copy.join()
+    assert [copy.exitcode for copy in copies] == [0, 0]
+    assert len(begun(results)) == len(set(begun(results))) == 6
+    assert_same_results(uninterrupted[0], results)
+
+
+def test_what_was_finished_since_the_plan_was_made_is_not_trained_again(tmp_path, monkeypatch):
+    assert run(tmp_path, "seed=0,1") == 0
+    before = [one.path.joinpath("finished").stat() for one in directories(tmp_path)]
+    monkeypatch.setattr(worker, "Training", None)  # training would raise, and leave a failure
+    assert worker.train(order(tmp_path, "seed=0", "seed=1"), lambda standing: None, worker.Asked()) == {}
+    assert [one.path.joinpath("finished").stat() for one in directories(tmp_path)] == before
+
+
+def order(results, *jobs):
+    jobs = [config.job(config.composed(*SMALL, f"results={results}", job)) for job in jobs]
+    return worker.Order(jobs, [{}] * len(jobs), [{}] * len(jobs))
+
+
+def test_what_another_process_holds_is_waited_for_and_done_when_it_ends(tmp_path, capsys):
+    assert run(tmp_path / "a", "seed=0,1") == 0
+    (held, other) = directories(tmp_path / "a")
+    lock = RunDirectory(tmp_path / "b", held.run_id).locked()
+    assert lock.__enter__()
+    timer = threading.Timer(1.0, lambda: lock.__exit__(None, None, None))
+    timer.start()
+    capsys.readouterr()
+    assert run(tmp_path / "b", "seed=0,1") == 0
+    said = capsys.readouterr().err
+    assert "packs: 1 of width 1" in said
+    assert "waiting for 1 runs that another process trains" in said
+    assert_same_results(tmp_path / "a", tmp_path / "b")
+    assert other.run_id != held.run_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_ends_a_sweep_in_seconds_and_keeps_what_is_in_training(tmp_path, capsys, number, workers):
+    results, sweep = tmp_path / "results", [*SMALL, "updates=30,1000000", "evaluation.every=1000", "seed=0,1"]
+    process = started(results, f"hydra.launcher.workers={workers}", "checkpoint.seconds=0.5", *sweep)
+    wait_until(lambda: sum(one.checkpointed_update > 0 for one in directories(results)) == 2)  # the long runs
+    began = time.monotonic()
+    os.killpg(process.pid, number)
+    process.join()
+    assert time.monotonic() - began < 5
+    assert process.exitcode == 130
+    assert "bench: interrupted; 0 runs finished, 2 in training kept; the same command goes on from there" in said(
+        results
+    )
+    assert "Traceback" not in said(results)
+    assert status.main([str(results)]) == 1
+    printed = capsys.readouterr().out
+    assert "interrupted      2  " in printed
+    assert "missing          2  asked for and not begun" in printed
+
+
+def test_whoever_is_asked_to_end_keeps_its_runs_at_the_next_update(tmp_path):
+    asked = worker.Asked()
+
+    def say(standing):
+        if {update for update, _ in standing.values()} == {10}:
+            asked.now()
+
+    with pytest.raises(worker.Interrupted):
+        worker.train(order(tmp_path, "seed=0", "seed=1"), say, asked)
+    assert [one.checkpointed_update for one in directories(tmp_path)] == [11, 11]
+    assert not any(one.is_locked for one in directories(tmp_path))
+
+
+# --- packs that fail
+
+
+def test_a_failing_pack_is_halved_until_only_the_guilty_run_fails(tmp_path, capsys, monkeypatch):
+    packs = []
+
+    class Failing(Training):
+        def _step(self, update, *rest):
+            super()._step(update, *rest)
+            if update == 5 and 3 in self.seeds:
+                packs.append(list(self.seeds))
+                raise MemoryError("no room")
+
+    monkeypatch.setattr(worker, "Training", Failing)
+    assert run(tmp_path / "a", "seed=range(8)", "checkpoint.seconds=0") == 1
+    said = capsys.readouterr().err
+    assert "a pack of 8 failed with MemoryError: no room: tried again in halves" in said
+    assert "1 of 8 runs failed, the first with MemoryError: no room" in said
+    assert packs == [list(range(8)), [0, 1, 2, 3], [2, 3], [3]]
+    runs = load(tmp_path / "a").runs.set_index("seed")
+    assert runs.index[runs["outcome"] == "failed"].tolist() == [3]
+    assert "MemoryError" in (tmp_path / "a" / runs.loc[3, "run"] / "run.log").read_text()
+    monkeypatch.undo()
+    assert run(tmp_path / "a", "seed=range(8)") == 0  # from the checkpoint at update 5
+    assert "runs to train: 1 (1 go on from a checkpoint)" in capsys.readouterr().err
+    assert run(tmp_path / "b", "seed=range(8)") == 0
+    assert_same_results(tmp_path / "a", tmp_path / "b")
+
+
+GUILTY = """
+import dataclasses, os, signal
+from bench.clipping import NormClipping
+
+@dataclasses.dataclass(frozen=True)
+class Guilty(NormClipping):
+    def clip(self, step):
+        if step.update == 5 and (self.threshold == 13).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().clip(step)
+"""
+
+
+def test_a_killed_worker_takes_no_other_run_along(tmp_path, capsys, monkeypatch):
+    (tmp_path / "guilty.py").write_text(GUILTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    guilty = ["extensions=[guilty]", "clipping._target_=guilty.Guilty"]
+    assert run(tmp_path / "a", *guilty, "clipping.threshold=1,2,3,13,5,6", "hydra.launcher.workers=2") == 1
+    said = capsys.readouterr().err
+    assert "a pack of 3 failed, the worker was killed by signal 9 (out of memory?): tried again in halves" in said
+    runs = load(tmp_path / "a").runs.set_index("clipping.threshold")
+    assert runs.index[runs["outcome"] == "failed"].tolist() == [13]
+    assert runs.loc[13, "message"] == "the worker was killed by signal 9 (out of memory?)"
+
+
+def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(tmp_path, capsys, monkeypatch):
+    class Failing(Training):
+        def run(self, *rest):
+            raise AssertionError
+
+        steps = run
+
+    monkeypatch.setattr(worker, "Training", Failing)
+    assert run(tmp_path, "cell.hidden=4,5,6", "budget.fail_fast=true") == 1
+    said = capsys.readouterr().err
+    assert "0 runs stopped, 2 not begun" in said
+    assert "1 of 3 runs failed" in said
+
+
+# --- leaving a pack, and limits from outside
+
+
+def test_what_has_ended_leaves_the_pack_and_changes_no_bit(tmp_path, monkeypatch):
+    """One replica diverges at the first update, some solve: the others go on without them."""
+    widths = []
+
+    class Spied(Training):
+        def steps(self, *rest):
+            widths.append(len(self.replicas))
+            return super().steps(*rest)
+
+    task = ["task=permutation", "task.length=3", "task.kinds=4", "evaluation.rule=historical", "evaluation.enough=2"]
+    sizes = ["cell.hidden=16", "updates=60", "optimizer.lr=0.01,1e30", "evaluation.every=5", "evaluation.sequences=64"]
+    sweep = [*task, *sizes, "evaluation.final=64", "seed=range(3)", "cell=irnn", "initializer=pytorch"]
+    monkeypatch.setattr(worker, "Training", Spied)
+    assert run(tmp_path / "leave", *sweep) == 0
+    assert widths[0] == 6
+    assert len(widths) > 2
+    assert widths == sorted(widths, reverse=True)
+    monkeypatch.setattr(worker.PackWork, "_advance", lambda self, runs, training: _to_the_end(runs, training))
+    assert run(tmp_path / "stay", *sweep) == 0
+    assert_same_results(tmp_path / "leave", tmp_path / "stay")
+    runs = load(tmp_path / "leave").runs
+    assert runs["diverged_at"].notna().any()
+    assert runs["ended_at"].notna().any()
+
+
+def _to_the_end(runs, training):
+    for _ in training.steps():
+        pass
+    return np.ones(len(runs), dtype=bool)
+
+
+def test_a_run_stopped_by_its_time_limit_is_censored_and_goes_on_later(tmp_path, capsys):
+    assert run(tmp_path / "a", "seed=0,1", "budget.run_seconds=1e-9") == 0
+    assert "2 runs stopped, 0 not begun: the same command goes on with them" in capsys.readouterr().err
+    runs = load(tmp_path / "a").runs
+    assert runs["stopped"].tolist() == [True, True]
+    assert times(runs)["time"].tolist() == [1, 1]
+    assert times(runs)["stopped"].all()
+    assert run(tmp_path / "a", "seed=0,1", "budget.run_seconds=1e-9") == 0  # its time is over already
+    assert load(tmp_path / "a").runs["sequences"].tolist() == runs["sequences"].tolist()
+    assert status.main([str(tmp_path / "a")]) == 1
+    assert "stopped          2  2 " in capsys.readouterr().out
+    assert run(tmp_path / "a", "seed=0,1") == 0
+    assert "(2 go on from a checkpoint)" in capsys.readouterr().err
+    assert run(tmp_path / "b", "seed=0,1") == 0
+    assert_same_results(tmp_path / "a", tmp_path / "b")
+    assert status.main([str(tmp_path / "a")]) == 0
+
+
+def test_a_sweep_ends_at_its_time_limit(tmp_path, capsys):
+    assert run(tmp_path, "cell.hidden=4,5", "budget.sweep_seconds=0") == 0
+    assert "0 runs stopped, 2 not begun: the same command goes on with them" in capsys.readouterr().err
+    sweep = ("cell.hidden=4,5", "updates=1000000", "evaluation.every=1000", "budget.sweep_seconds=1")
+    assert run(tmp_path, *sweep) == 0
+    assert "1 runs stopped, 1 not begun" in capsys.readouterr().err
+    (row,) = load(tmp_path).runs.to_dict("records")
+    assert row["stopped"]
+    assert 0 < row["sequences"] < 2_000_000
+
+
+@pytest.mark.parametrize("limit", ["checkpoint.seconds=-1", "budget.run_seconds=-1", "budget.sweep_seconds=x"])
+def test_a_limit_that_makes_no_sense_is_refused(tmp_path, capsys, limit):
+    assert run(tmp_path / "results", limit) == 2
+    assert limit.split("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+# --- files that are not as they were left
+
+
+DAMAGES = {
+    "truncated": (lambda data: data[: len(data) // 2], "is torn or was edited"),
+    "edited": (lambda data: data.replace(b'"update": 1', b'"update": 2'), "is torn or was edited"),
+    "of another version": (lambda data: data.replace(b"checkpoint 1 ", b"checkpoint 2 "), "has format 2, not 1"),
+    "a pickle": (lambda data: b"cos\nsystem\n(S'touch pwned'\ntR.", "is no checkpoint"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_bad_checkpoint_is_told_in_a_line_and_its_run_starts_anew(tmp_path, capsys, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    spoilt, reason = DAMAGES[damage]
+    assert run(tmp_path / "a", "seed=0,1", "budget.run_seconds=1e-9") == 0
+    bad, _ = directories(tmp_path / "a")
+    bad.save_checkpoint(spoilt(bad.checkpoint()))
+    capsys.readouterr()
+    updates = []
+    monkeypatch.setattr(worker, "Training", lambda *rest: updates.append(len(rest[3])) or Training(*rest))
+    assert run(tmp_path / "a", "seed=0,1") == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("runs")]
+    assert warning == f"{bad.path}: its checkpoint {reason}; the run starts anew"
+    assert sorted(updates) == [0, 1]  # the other one goes on
+    assert run(tmp_path / "b", "seed=0,1") == 0
+    assert_same_results(tmp_path / "a", tmp_path / "b")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_torn_results_file_is_told_in_a_line_and_only_its_run_is_done_again(tmp_path, capsys):
+    assert run(tmp_path / "a", "seed=0,1") == 0
+    torn, whole = directories(tmp_path / "a")
+    marker = whole.path.joinpath("finished").stat()
+    file = torn.path / "evaluations.npz"
+    file.write_bytes(file.read_bytes()[:100])
+    capsys.readouterr()
+    assert status.main([str(tmp_path / "a")]) == 1
+    assert "torn             1  done again by the same command" in capsys.readouterr().out
+    assert run(tmp_path / "a", "seed=0,1") == 0
+    printed = capsys.readouterr().err
+    assert printed.count(f"{torn.path} is torn: it is ignored and done again") == 1
+    assert "finished before: 1" in printed
+    assert whole.path.joinpath("finished").stat() == marker
+    assert run(tmp_path / "b", "seed=0,1") == 0
+    assert_same_results(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mounts a small disk of its own, with options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a disk is not allowed here")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+
+
+def test_a_full_disk_is_told_in_a_line_and_the_runs_that_were_written_are_kept(tmp_path, disk, capsys):
+    folder = disk("size=128k")
+    sweep = ("cell.hidden=4,5,6,7,8", "checkpoint.seconds=0")
+    assert run(folder / "results", *sweep) == 1
+    printed = capsys.readouterr().err
+    assert "No space left on device" in printed
+    assert "Traceback" not in printed
+    finished = {one.run_id for one in directories(folder / "results") if one.is_finished}
+    assert 0 < len(finished) < 5
+    with contextlib.suppress(OSError):
+        (folder / "filler").write_bytes(bytes(2**20))
+    assert run(folder / "other") == 2  # no room for anything
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "No space left on device; make room there" in line
+    subprocess.run(["mount", "-o", "remount,size=10m", str(folder)], check=True)
+    assert run(folder / "results", *sweep) == 0
+    assert f"finished before: {len(finished)}" in capsys.readouterr().err
+    assert run(tmp_path / "whole", *sweep) == 0
+    assert_same_results(folder / "results", tmp_path / "whole")
+
+
+def test_a_read_only_folder_is_a_mistake_in_a_line(disk, capsys):
+    folder = disk("size=1m")
+    (folder / "results").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    for results in (folder / "results", folder / "other"):
+        assert run(results) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"results={results}: " in line
+
+
+# --- how far a sweep is
+
+
+def test_status_of_a_folder_without_runs_is_a_mistake(tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "none"):
+        assert status.main([str(folder)]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"{folder}: holds no run" in line
+
+
+def test_status_counts_every_run_once(tmp_path, capsys, monkeypatch):
+    def failing(replicas, *rest):
+        if replicas[0].cell.hidden == 5:
+            raise ValueError("no good")
+        return Training(replicas, *rest)
+
+    monkeypatch.setattr(worker, "Training", failing)
+    assert run(tmp_path, "cell.hidden=4,5", "seed=0,1") == 1
+    capsys.readouterr()
+    assert status.main([str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}: 4 runs"
+    assert [line.split()[:2] for line in lines[1:]] == [["finished", "2"], ["failed", "2"]]
+    assert "2 with ValueError: no good" in lines[2]
+    with directories(tmp_path)[0].locked():
+        assert status.main([str(tmp_path)]) == 1
+    assert "running          1" in capsys.readouterr().out
+
+
+def test_status_is_a_command(tmp_path):
+    command = [sys.executable, "-m", "bench.status", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+def test_a_run_of_a_pack_is_grouped_by_where_it_stands(tmp_path, capsys):
+    assert run(tmp_path / "a", "seed=0,1", "budget.run_seconds=1e-9") == 0
+    assert run(tmp_path / "a", "seed=range(4)") == 0
+    assert "runs to train: 4 (2 go on from a checkpoint), packs: 2 of width 2" in capsys.readouterr().err
+    assert run(tmp_path / "b", "seed=range(4)") == 0
+    assert_same_results(tmp_path / "a", tmp_path / "b")
+
+
+def test_orders_of_a_stale_plan_are_grouped_by_where_their_runs_stand(make_replica):
+    run = worker.Run(None, RunDirectory("x", "y"), None)
+    state = worker.State(3, *[None] * 9)
+    grouped = worker.by_update([run, dataclasses.replace(run, state=state), run])
+    assert [len(group) for group in grouped] == [2, 1]
