@@ -6,8 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench import references
 from bench.analysis import report
+from bench.analysis.plot import NoTex
+from bench.analysis.settings import NoSuchAxis
+from bench.analysis.style import STYLES
 from bench.results import load
+
+KEYS = "a key of the configuration, such as cell or task.length"
+AXES = {"hue": "what colours tell apart", "row": "rows of panels", "col": "columns of panels", "x": "x axis of success"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,20 +24,27 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("folders", nargs="+", type=Path, help="results folder, such as results/quick")
     parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/report, of the first folder)")
+    parser.add_argument("--style", choices=STYLES, default="paper", help="whose page widths and letters")
+    for axis, what in AXES.items():
+        parser.add_argument(f"--{axis}", metavar="KEY", help=f"{what}: {KEYS}")
+    parser.add_argument("--against", metavar="NAME", help=f"beside a reference: {', '.join(references.names())}")
+    parser.add_argument("--pgf", action="store_true", help="also PGF files, which takes a TeX installation")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.folders[0] / "report"
     if out.exists() and not out.is_dir():
         return _refused(f"--out {out}: is a file; give a folder, which is made if it is not there")
+    axes = {axis: getattr(arguments, axis) for axis in AXES}
     try:
         results = load(*arguments.folders)
-    except FileNotFoundError as error:
-        return _refused(str(error))
-    try:
-        written = report.write(results, out)
+        if arguments.against:
+            results = references.beside(results, arguments.against)
+        written = report.write(results, out, style=arguments.style, pgf=arguments.pgf, **axes)
     except report.NothingToReport as error:
         return _refused(f"{', '.join(map(str, arguments.folders))}: {error}")
+    except (NoSuchAxis, NoTex, references.NoReference) as error:
+        return _refused(f"--{error}")
     except OSError as error:
-        return _refused(f"{error.filename}: {error.strerror}")
+        return _refused(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     print(written.overview.markdown())
     print(written.page)
     return 0

@@ -11,13 +11,18 @@ from bench.analysis.settings import SETTING, levels
 BAND = "Line: median over seeds; band: quartiles (25 to 75 %)"
 SURVIVORS = "drawn where more than half of the runs have a value"
 LOSS = "loss: mean over batch and scored steps"
-SELECTION = "settings chosen by hand"
+BY_HAND = "settings chosen by hand"
 
 
-def seeds(runs: pd.DataFrame) -> str:
-    """`n = 5 seeds`, or the range where settings have different numbers."""
-    n = runs.groupby(SETTING, observed=True).size()
+def seeds(runs: pd.DataFrame, *by: str) -> str:
+    """`n = 5 seeds` of each setting, or of each group of the columns `by`; the range where they have different ones."""
+    n = runs.groupby(list(by or SETTING), observed=True)["seed"].nunique()
     return f"n = {n.min()} seeds" if n.min() == n.max() else f"n = {n.min()} to {n.max()} seeds"
+
+
+def named(column: str) -> str:
+    """What the levels of a column of `runs` are, in words: `clipping threshold`."""
+    return "clipping threshold" if column == "clip" else column.removeprefix("by ")
 
 
 def conditions(runs: pd.DataFrame) -> str:
@@ -28,9 +33,15 @@ def conditions(runs: pd.DataFrame) -> str:
         "batch size " + " or ".join(str(size) for size in sorted(runs["batch_size"].unique())),
         f"clipping by {' or '.join(rules)}" if rules else "no clipping",
         LOSS,
-        SELECTION,
+        _selection(runs),
     ]
     return "; ".join(parts) + "."
+
+
+def _selection(runs: pd.DataFrame) -> str:
+    """How learning rates and the like were chosen: by hand, or by a search whose seeds are not these."""
+    chosen = runs["selection"].dropna() if "selection" in runs else pd.Series(dtype=str)
+    return " or ".join([*([BY_HAND] if len(chosen) < len(runs) else []), *chosen.unique()])
 
 
 def _optimizers(runs: pd.DataFrame) -> str:

@@ -7,23 +7,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
+from PIL import Image
 
 from bench.analysis import captions
 from bench.analysis.panels import clipped, grid, legend
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
-from bench.analysis.style import GREY, ONE_COLUMN, Look, looks, paper
+from bench.analysis.style import GREY, ONE_COLUMN, Look, in_force, looks, paper
 
 COLUMNS = 4  # moments, from initialisation to the end
 POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 2.0, "alpha": 0.6}
-FRAMES_PER_SECOND = 5
-HELD = 8  # frames that the last one stays
+MILLISECONDS = 200  # that a frame stays
+HELD = 8  # times as long stays the last one
 GIF_DPI = 110
 
 
@@ -39,8 +40,10 @@ def eigenvalues(runs: pd.DataFrame, table: pd.DataFrame, task: object = None, cl
     columns = {place: _moment(place, updates) for place, updates in moments.items()}
     labels = data[["cell", "block"]].drop_duplicates().itertuples(index=False, name=None)
     rows = {label: _label(*label) for label in labels}
-    figure, panels = grid(rows, columns, "real part", "imaginary part", row_height=ONE_COLUMN / COLUMNS * 0.92)
-    figure.set_figwidth(ONE_COLUMN)
+    style = in_force()
+    width = style.column
+    figure, panels = grid(rows, columns, "real part", "imaginary part", row_height=width / COLUMNS * 0.92 / style.scale)
+    figure.set_figwidth(width)
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.025))
     drawn = []
     for ((cell, block), place), panel in panels.items():
@@ -67,25 +70,32 @@ def eigenvalues(runs: pd.DataFrame, table: pd.DataFrame, task: object = None, cl
 @paper()
 def animate(data: pd.DataFrame, series: dict[object, Look], rows: dict[Any, str], path: Path) -> None:
     """A GIF of the clouds, side by side, a frame for each measured update."""
-    figure = Figure(figsize=(ONE_COLUMN / 2 * max(2, min(len(rows), 3)), 1.75 * -(-len(rows) // 3) + 0.2))
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained")
-    panels = figure.subplots(-(-len(rows) // 3), max(2, min(len(rows), 3)), squeeze=False).ravel()
-    writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    updates = sorted(data["update"].unique())
-    with writer.saving(figure, str(path), GIF_DPI):
-        for update in [*updates, *[updates[-1]] * HELD]:
-            for panel in panels:
-                panel.clear()
-                panel.axis("off")
-            for panel, ((cell, block), label) in zip(panels, rows.items(), strict=False):
-                own = data[(data["cell"] == cell) & (data["block"] == block)]
-                reached = own.loc[own["update"] <= update, "update"].max()  # a run that ended stays as it was
-                panel.axis("on")
-                _draw(panel, own[own["update"] == reached], series[cell], data)
-                panel.set_title(label)
-            figure.suptitle(f"update {update}", fontsize="medium")
-            writer.grab_frame()
+    across = max(2, min(len(rows), 3))
+    down = -(-len(rows) // across)
+    figure = Figure(figsize=(ONE_COLUMN / 2 * across, 1.75 * down + 0.2), dpi=GIF_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    title = figure.suptitle("update 0", fontsize="medium")
+    clouds = {}
+    for panel in panels[len(rows) :]:
+        panel.axis("off")
+    for panel, ((cell, block), label) in zip(panels, rows.items(), strict=False):
+        own = data[(data["cell"] == cell) & (data["block"] == block)]
+        clouds[cell, block] = own, _draw(panel, own[own["update"] == own["update"].min()], series[cell], data)
+        panel.set_title(label)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # only points move from one frame to the next
+    frames = []
+    for update in sorted(data["update"].unique()):
+        for own, points in clouds.values():
+            reached = own.loc[own["update"] <= update, "update"].max()  # a run that ended stays as it was
+            cloud = own[own["update"] == reached]
+            points.set_data(cloud["real"], cloud["imag"])
+        title.set_text(f"update {update}")
+        canvas.draw()
+        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    shown = [MILLISECONDS] * (len(frames) - 1) + [MILLISECONDS * HELD]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=shown, loop=0)
 
 
 def _chosen(runs: pd.DataFrame, table: pd.DataFrame, task: object, clip: object) -> tuple[pd.DataFrame, str]:
@@ -125,11 +135,12 @@ def _label(cell: object, block: str) -> str:
     return rf"{cell} ${symbol}_{{{index}}}$" if index else f"{cell} {block}"
 
 
-def _draw(panel: Axes, cloud: pd.DataFrame, look: Look, whole: pd.DataFrame) -> None:
-    """A cloud with the unit circle, in a square that holds the cloud at every moment."""
+def _draw(panel: Axes, cloud: pd.DataFrame, look: Look, whole: pd.DataFrame) -> Line2D:
+    """A cloud with the unit circle, in a square that holds the cloud at every moment; returns its points."""
     panel.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.6))
-    panel.plot(cloud["real"], cloud["imag"], color=look.color, marker=look.marker, **POINTS)
+    (points,) = panel.plot(cloud["real"], cloud["imag"], color=look.color, marker=look.marker, **POINTS)
     reach = 1.1 * max(1.0, float(np.abs(whole[["real", "imag"]].to_numpy()).max()))
     panel.set_xlim(-reach, reach)
     panel.set_ylim(-reach, reach)
     panel.set_aspect("equal")
+    return points

@@ -140,7 +140,7 @@ def _prepared(runs: pd.DataFrame) -> pd.DataFrame:
 def _joined(runs: pd.DataFrame, part: str, more: pd.Series) -> pd.Series:
     """All settings of a part of the configuration, and one more, as a text."""
     keys = [key for key in runs if str(key).startswith(f"{part}.")]
-    return more.astype(str).str.cat([runs[key].astype(str) for key in keys], sep=" ")
+    return more.astype(str).str.cat([runs[key].map(repr) for key in keys], sep=" ")  # NaN, not of this task, is a value
 
 
 def _pairs(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, tuple[object, pd.DataFrame], tuple]]:

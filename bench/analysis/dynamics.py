@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 
 from bench.analysis import captions
 from bench.analysis.decay import decay
-from bench.analysis.panels import clipped, draw_bands, grid, legend, log_updates, reference, titles
+from bench.analysis.panels import draw_bands, grid, legend, log_updates, reference, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
 from bench.analysis.statistics import most, quartiles
@@ -45,9 +45,9 @@ def gradient_map(
     by = [hue, row, col, "state"]
     band = most(quartiles(data, [*by, "update", "lag"], "log_gamma"), by)
 
-    several = band[row].nunique() > 1
+    several, words = band[row].nunique() > 1, titles(band[row], row)
     settings = band[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
-    rows = {s: f"{s[0]}\n{clipped(s[1])}" if several else str(s[0]) for s in settings}
+    rows = {s: f"{s[0]}\n{words[s[1]]}" if several else str(s[0]) for s in settings}
     figure, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
     norm = Normalize(-SHOWN, SHOWN)
     for ((level, clip), column), panel in panels.items():
@@ -59,8 +59,9 @@ def gradient_map(
     caption = (
         "Gradient through time of the loss at one step, by lag and update: ln γ, the logarithm of the gradient's norm "
         "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, white has come "
-        f"through unchanged; beyond ±{SHOWN:g} nats the colour stays. Median over seeds, {captions.seeds(runs)}, "
-        f"quartiles in the CSV file; {captions.SURVIVORS}. {captions.conditions(runs)}"
+        f"through unchanged; beyond ±{SHOWN:g} nats the colour stays. Median over seeds, "
+        f"{captions.seeds(runs, hue, row, col)}, quartiles in the CSV file; {captions.SURVIVORS}. "
+        f"{captions.conditions(runs)}"
     )
     alt = captions.alt(
         "Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), panels
@@ -90,9 +91,11 @@ def decay_and_exponent(
     need(lyapunov, "Lyapunov exponents")
     need(gradients, "gradients through time")
     largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time")]
-    rates = _memory(decay(gradients))  # whole: half-lives and horizons go into the CSV file
+    measured = gradients.merge(largest[["run", "update"]], on=["run", "update"])
+    rates = _memory(decay(measured))  # whole: half-lives and horizons go into the CSV file
     data = largest[["run", "update", "exponent", "steps"]].merge(rates, on=["run", "update"])
-    data = _moments(data).merge(runs[["run", "seed", hue, "clip", col]], on="run")
+    columns_of_runs = list(dict.fromkeys(("run", "seed", hue, "clip", col)))
+    data = _moments(data).merge(runs[columns_of_runs], on="run")
     data = data.dropna(subset=["exponent", "decay_rate"])
     need(data, "Lyapunov exponents beside probes")
 
@@ -116,8 +119,9 @@ def decay_and_exponent(
     caption = (
         "Decay rate of the gradient of one step's loss on its way back (robust slope of ln γ over lag) against the "
         f"largest finite-time Lyapunov exponent over {steps} steps of held-out sequences. Open: at the start, filled: "
-        f"at the end of training; a point a run, {captions.seeds(runs)}. Dashed: both are equal, which "
-        f"they are where the loss excites the direction that lasts longest. {captions.conditions(runs)}"
+        f"at the end of training; a point a run, {captions.seeds(runs, *columns_of_runs[2:])}. Dashed: both "
+        f"are equal, which they are where the loss excites the direction that lasts longest. "
+        f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Decay rate against largest Lyapunov exponent", series, panels)
     return Plot("decay_and_exponent", figure, data, caption, alt)
@@ -147,8 +151,8 @@ def jacobian_product(
     caption = (
         "Singular values of the product of all state Jacobians of a held-out sequence, largest first, as logarithms "
         "per step: at 0 a direction of the initial state reaches the end of the sequence unchanged; a line ends where "
-        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By clipping threshold. {captions.BAND}, "
-        f"{captions.seeds(runs)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
+        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By {captions.named(row)}. "
+        f"{captions.BAND}, {captions.seeds(runs, hue, row, col)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
     )
     alt = captions.alt("Logarithm of singular values per step by index", series, panels)
     return Plot("jacobian_product", figure, band, caption, alt)
@@ -174,7 +178,7 @@ def state(runs: pd.DataFrame, states: pd.DataFrame, hue: str = "cell", row: str 
     caption = (
         "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "
         "mean over steps (not drawn for units without bounds); dashed: dead, 0 at every step of every sequence. By "
-        f"clipping threshold. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. "
+        f"{captions.named(row)}. {captions.BAND}, {captions.seeds(runs, hue, row, col)}; {captions.SURVIVORS}. "
         f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Saturated and dead share of units by updates", series, panels)

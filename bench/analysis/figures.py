@@ -14,23 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bench.analysis import captions
-from bench.analysis.panels import clipped, draw_bands, grid, legend, reference, titles
+from bench.analysis.panels import draw_bands, grid, legend, reference, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
 from bench.analysis.statistics import quartiles, score, success_rates
-from bench.analysis.style import COLORS, DASHED, Look, looks, paper
+from bench.analysis.style import COLORS, DASHED, Look, in_force, looks, paper
 
 WORST = 10.0  # times the baseline: above, a learning curve runs along the upper edge
 MOST_LETTERS = 40  # of all tick labels side by side on the x axis; more of them stand upright
 ROW_HEIGHT = 0.14  # inches, of a setting in `scores`
 RUNS: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": COLORS[0], "alpha": 0.5}
-MEDIANS: dict[str, Any] = {
-    "marker": "|",
-    "linestyle": "none",
-    "color": "black",
-    "markersize": 8,
-    "markeredgewidth": 1.2,
-}
+MEDIANS: dict[str, Any] = {"marker": "|", "linestyle": "none", "color": "black"}
 SPREAD = 0.8  # of the series at one threshold, of the distance between thresholds
 
 
@@ -54,9 +48,9 @@ def learning_curves(
         panel.xaxis.set_major_locator(MaxNLocator(3))
     legend(figure, series, {"baseline": DASHED})
     caption = (
-        "Held-out loss relative to the best answer without memory (baseline, 1), by clipping threshold. "
-        f"{captions.BAND}, {captions.seeds(runs)}. What lies above {WORST:g} is drawn on the upper edge; a run "
-        "that stopped as diverged counts as infinitely bad from then on and is not left out. "
+        f"Held-out loss relative to the best answer without memory (baseline, 1), by {captions.named(row)}. "
+        f"{captions.BAND}, {captions.seeds(runs, row, col, hue)}. What lies above {WORST:g} is drawn on the upper "
+        "edge; a run that stopped as diverged counts as infinitely bad from then on and is not left out. "
         f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Held-out loss over baseline by updates", series, panels)
@@ -83,8 +77,9 @@ def accuracy(
         panel.xaxis.set_major_locator(MaxNLocator(3))
     legend(figure, series, {"chance": DASHED})
     caption = (
-        "Share of right answers on held-out sequences, of those answers that need memory, by clipping threshold. "
-        f"{captions.BAND}, {captions.seeds(runs)}. A run that stopped as diverged counts as 0 from then on. "
+        "Share of right answers on held-out sequences, of those answers that need memory, by "
+        f"{captions.named(row)}. {captions.BAND}, {captions.seeds(runs, row, col, hue)}. A run that stopped as "
+        "diverged counts as 0 from then on. "
         f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Held-out accuracy by updates", series, panels)
@@ -99,54 +94,64 @@ def scores(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = 
     settings = data[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
     places = {setting: place for place, setting in enumerate(settings)}
     data["place"] = [places[setting] for setting in data[[hue, row]].itertuples(index=False, name=None)]
-    several = data[row].nunique() > 1
-    names = [f"{level}, {clipped(clip)}" if several else str(level) for level, clip in places]
+    several, words = data[row].nunique() > 1, titles(data[row], row)
+    names = [f"{level}, {words[other]}" if several else str(level) for level, other in places]
 
     columns = titles(data[col], col)
     height = ROW_HEIGHT * len(places) + 0.3
     figure, panels = grid({"": ""}, columns, "score (skill, 0 to 1)", "", row_height=height)
+    marks = MEDIANS | {"markersize": 8 * in_force().scale, "markeredgewidth": 1.2 * in_force().scale}
     for (_, column), panel in panels.items():
         own = data[data[col] == column]
         medians = own.groupby("place")["score"].median()
         panel.plot(own["score"], own["place"], **RUNS)
-        panel.plot(medians, medians.index, **MEDIANS)
+        panel.plot(medians, medians.index, **marks)
         panel.set_yticks(range(len(names)), names if column == next(iter(columns)) else [""] * len(names))
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_xlim(-0.03, 1.03)
         panel.grid(axis="y", linewidth=0.3, alpha=0.5)
     caption = (
         "Score, the skill 1 - loss/baseline on fresh sequences clipped to [0, 1] and 0 for a run that diverged, died "
-        f"or failed. Circles: runs; bar: their median, {captions.seeds(runs)}. {captions.conditions(runs)}"
+        f"or failed. Circles: runs; bar: their median, {captions.seeds(runs, row, col, hue)}. "
+        f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Score of every run by setting", names, panels)
     return Plot("scores", figure, data, caption, alt)
 
 
 @paper()
-def success(runs: pd.DataFrame, hue: str = "cell", col: str = "task", x: str = "clip") -> Plot:
-    """Share of runs that solved their task, with Wilson intervals, by clipping threshold."""
+def success(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task", x: str = "clip") -> Plot:
+    """Share of runs that solved their task, with Wilson intervals, by clipping threshold or what else `x` is.
+
+    It has rows of panels only where `row` is something else than `x`.
+    """
     need(runs, "runs")
-    rates = success_rates(runs, [col, hue, x])
+    by = [*([] if row == x else [row]), col, hue, x]
+    rates = success_rates(runs, by)
     places = {level: place for place, level in enumerate(levels(rates[x]))}
     rotation = 90 if sum(len(str(level)) for level in places) * rates[col].nunique() > MOST_LETTERS else 0
 
-    one_row, columns, series = {"": ""}, titles(rates[col], col), looks(levels(rates[hue]))
-    figure, panels = grid(one_row, columns, "clipping", "solved (share of runs)", row_height=2.4 if rotation else 1.5)
-    for (_, column), panel in panels.items():
-        for k, (level, look) in enumerate(series.items()):
-            points = rates[(rates[col] == column) & (rates[hue] == level)]
+    rows = {"": ""} if row == x else titles(rates[row], row)
+    columns, series = titles(rates[col], col), looks(levels(rates[hue]))
+    height = 2.4 if rotation else 1.5
+    x_label = "clipping" if x == "clip" else captions.named(x)
+    figure, panels = grid(rows, columns, x_label, "solved (share of runs)", row_height=height)
+    for (level, column), panel in panels.items():
+        own = rates[rates[col] == column] if row == x else rates[(rates[col] == column) & (rates[row] == level)]
+        for k, (name, look) in enumerate(series.items()):
+            points = own[own[hue] == name]
             shift = SPREAD / max(len(series), 4) * (k - (len(series) - 1) / 2)
             _draw_intervals(panel, points[x].map(places).astype(float) + shift, points, look)
-        panel.set_xticks(list(places.values()), [str(level) for level in places], rotation=rotation)
+        panel.set_xticks(list(places.values()), [str(place) for place in places], rotation=rotation)
         panel.set_xlim(-0.5, len(places) - 0.5)
         panel.set_ylim(-0.04, 1.04)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     legend(figure, series, {})
     caption = (
-        f"Share of runs that solved their task at some time ({captions.solved_rule(runs)}), by clipping "
-        f"threshold. Bars: 95 % Wilson intervals, {captions.seeds(runs)}. {captions.conditions(runs)}"
+        f"Share of runs that solved their task at some time ({captions.solved_rule(runs)}), by {captions.named(x)}. "
+        f"Bars: 95 % Wilson intervals, {captions.seeds(runs, *by)}. {captions.conditions(runs)}"
     )
-    alt = captions.alt("Success rate with its interval by clipping threshold", series, panels)
+    alt = captions.alt(f"Success rate with its interval by {captions.named(x)}", series, panels)
     return Plot("success", figure, rates, caption, alt)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,13 +16,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from bench.analysis.settings import NO_CLIPPING, levels
-from bench.analysis.style import DASHED, GREY, ONE_COLUMN, SOLID, TWO_COLUMNS, Dash, Look
+from bench.analysis.style import DASHED, GREY, SOLID, Dash, Look, in_force
 
 Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
 BAND_ALPHA = 0.2
 SHADE_ALPHA = 0.12
 MARKER_DISTANCE = 0.4  # along a line, of the panel's diagonal
-LEGEND_LINE, LEGEND_HANDLE, LEGEND_LETTER = 0.17, 0.55, 0.055  # inches, of a line's height and an entry's width
+# inches at a size of 8 points: a line's height in a legend, an entry's width without its text, and that of a letter
+LEGEND_LINE, LEGEND_HANDLE, LEGEND_LETTER = 0.17, 0.55, 0.055
+FRAME = 0.5  # likewise: what is above and below the panels
+THIN = 0.7  # points, of a line to compare with
 UNBOUNDED = (-np.inf, np.inf)
 
 
@@ -32,11 +35,13 @@ def grid(
     """One panel per row and column level; the panels of a column share their axes.
 
     rows, columns: levels with what is written right of the row and on top of the column.
-    row_height: inches. Up to two columns of panels take one column of a page, more take its whole width, exactly.
+    row_height: inches, at a size of 8 points. Up to two columns of panels take one column of a page, more take its
+    whole width, exactly.
     """
-    width = ONE_COLUMN if len(columns) <= 2 else TWO_COLUMNS
+    style = in_force()
+    width = style.column if len(columns) <= 2 else style.page
     layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.03)
-    figure = Figure(figsize=(width, row_height * len(rows) + 0.5), layout=layout)
+    figure = Figure(figsize=(width, (row_height * len(rows) + FRAME) * style.scale), layout=layout)
     axes = figure.subplots(len(rows), len(columns), sharex="col", sharey="col", squeeze=False)
     for title, panel in zip(columns.values(), axes[0], strict=True):
         panel.set_title(title)
@@ -52,7 +57,8 @@ def titles(column: pd.Series, key: str) -> dict[Any, str]:
     found = levels(column)
     if key == "clip":
         return {level: clipped(level) for level in found}
-    return {level: str(level) if key in ("task", "cell") else f"{key} {level}" for level in found}
+    worded = isinstance(column.dtype, pd.CategoricalDtype) or key in ("task", "cell")
+    return {level: str(level) if worded else f"{key} {level}" for level in found}
 
 
 def clipped(level: object) -> str:
@@ -102,9 +108,9 @@ def _draw_band(
 def reference(panel: Axes, *, y: float | None = None, x: float | None = None, dash: Dash = DASHED) -> None:
     """A line across the panel to compare with."""
     if y is not None:
-        panel.axhline(y, color=GREY, linewidth=0.7, linestyle=dash, zorder=1)
+        panel.axhline(y, color=GREY, linewidth=THIN * in_force().scale, linestyle=dash, zorder=1)
     if x is not None:
-        panel.axvline(x, color=GREY, linewidth=0.7, linestyle=dash, zorder=1)
+        panel.axvline(x, color=GREY, linewidth=THIN * in_force().scale, linestyle=dash, zorder=1)
 
 
 def shade(panel: Axes, first: float, last: float) -> None:
@@ -122,6 +128,11 @@ def log_updates(panel: Axes) -> None:
     panel.xaxis.set_minor_locator(NullLocator())
 
 
+def _columns_width(widths: Sequence[float], lines: int) -> float:
+    """Of entries that fill columns of so many lines, one column after the other."""
+    return sum(max(widths[start : start + lines]) for start in range(0, len(widths), lines))
+
+
 def legend(figure: Figure, series: Mapping[Any, Look], dashes: Mapping[str, Dash], shaded: str = "") -> None:
     """Above all panels: colour and marker of each series, what the dashes mean, and what is shaded."""
     handles: list[Artist] = [
@@ -130,8 +141,11 @@ def legend(figure: Figure, series: Mapping[Any, Look], dashes: Mapping[str, Dash
     handles += [Line2D([], [], color=GREY, linestyle=dash, label=name) for name, dash in dashes.items()]
     if shaded:
         handles.append(Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded))
-    widest = LEGEND_HANDLE + LEGEND_LETTER * max(len(str(handle.get_label())) for handle in handles)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / widest)))
-    lines = -(-len(handles) // columns)
-    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (lines - 1))
+    scale = in_force().scale
+    widths = [scale * (LEGEND_HANDLE + LEGEND_LETTER * len(str(handle.get_label()))) for handle in handles]
+    lines = next(
+        n for n in range(1, len(handles) + 1) if _columns_width(widths, n) <= figure.get_figwidth() or n == len(handles)
+    )
+    columns = -(-len(handles) // lines)
+    figure.set_figheight(figure.get_figheight() + scale * LEGEND_LINE * (lines - 1))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)

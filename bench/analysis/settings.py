@@ -1,12 +1,15 @@
 """Which runs are repetitions of one another: they differ in the seed and in nothing else that changes an answer.
 
-Figures and tables set apart `task`, `cell` and `clip`; whatever else was varied is written into the first two,
-so that it is never pooled unseen.
+Tables set apart `task`, `cell` and `clip`, figures whatever a `Layout` names; what else was varied is written into
+their labels, so that it is never pooled unseen.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,65 @@ COMPONENTS = ("task", "cell", "clipping", "nonfinite", "initializer", "optimizer
 PLAIN = ("seed", "updates", "batch_size", "precision")
 # These change nothing that is learned: what is watched, and how a run is carried out
 WATCHING = ("measurement",)
-KEEPING = ("device", "engine", "results", "extensions", "checkpoint", "budget", "logger")
+KEEPING = ("device", "engine", "results", "experiment", "extensions", "checkpoint", "budget", "logger", "selection")
+CLOSE = 0.5  # likeness of a key to one that was meant
+
+
+class NoSuchAxis(ValueError):
+    """A layout asks for what these runs cannot be laid out by; the message says what they can."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The setting that a figure tells apart by colour (hue), by rows and by columns of panels, and along x.
+
+    Each is a key of the configuration, such as `cell` or `task.length`; `clip` (the clipping rule and its threshold,
+    for which `clipping.threshold` is another name) or `folder`. x: of the figure `success` alone.
+    """
+
+    hue: str = "cell"
+    row: str = "clip"
+    col: str = "task"
+    x: str = "clip"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of `runs`, as `laid_out` returns them, that hold the levels of hue, row and col."""
+        return {"hue": column_of(self.hue), "row": column_of(self.row), "col": column_of(self.col)}
+
+
+def layout(
+    runs: pd.DataFrame, *, hue: str | None = None, row: str | None = None, col: str | None = None, x: str | None = None
+) -> Layout:
+    """The layout that is asked for; what is not takes the usual setting, or what another axis left.
+
+    Raises NoSuchAxis for a key that the runs have not, and for one that is given twice.
+    """
+    axes: dict[str, str] = {}
+    for axis, key in (("hue", hue), ("row", row), ("col", col)):
+        if key is not None:
+            axes[axis] = _known(runs, axis, key)
+            if twice := [other for other in axes if other != axis and axes[other] == axes[axis]]:
+                raise NoSuchAxis(f"{axis}={key}: is the {twice[0]} already; give each axis a setting of its own")
+    usual = {axis: key for axis, key in asdict(Layout()).items() if axis != "x"}
+    for axis, key in usual.items():
+        if axis not in axes and key not in axes.values():
+            axes[axis] = key
+    for axis in usual:
+        if axis not in axes:
+            axes[axis] = next(key for key in SETTING if key not in axes.values())
+    if x is None:
+        along = "clip" if "clip" not in (axes["hue"], axes["col"]) else axes["row"]
+    else:
+        along = _known(runs, "x", x)
+        if along in (axes["hue"], axes["col"]):
+            raise NoSuchAxis(f"x={x}: is the hue or the column already; give x a setting of its own")
+    return Layout(**axes, x=along)
+
+
+def column_of(key: str) -> str:
+    """The column of `runs` with the labels of a setting, beside the one with its values."""
+    return key if key in SETTING else f"by {key}"
 
 
 def distinguished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -30,13 +91,28 @@ def distinguished(runs: pd.DataFrame) -> pd.DataFrame:
     clip: the threshold, `none` where it is infinite, the rule's name where it has no threshold; where runs have
         different rules, the rule before its threshold.
     """
+    return laid_out(runs, Layout())
+
+
+def laid_out(runs: pd.DataFrame, layout: Layout, *along: str) -> pd.DataFrame:
+    """Runs with an ordered category for each setting that the layout, or the x axis (`along`), tells apart.
+
+    A category of a task is named with the task's other settings that were varied, that of the hue with all else.
+    """
+    keys = list(dict.fromkeys((layout.hue, layout.row, layout.col, *along)))
     runs = runs.assign(clip=_clip(runs))
-    keys = settings_of(runs)
-    task_keys = varied(runs, [key for key in keys if _part(key) == "task"], within=["task"])
-    runs = runs.assign(task=_labels(runs, "task", task_keys))
-    apart = (*WATCHING, "task", "seed")
-    cell_keys = varied(runs, [key for key in keys if _part(key) not in apart and key != THRESHOLD], within=SETTING)
-    return runs.assign(cell=_labels(runs, "cell", cell_keys))
+    runs = runs.assign(**{column_of(key): _named(runs, key) for key in keys if key not in SETTING})
+    columns = [column_of(key) for key in keys]
+    settings = [key for key in settings_of(runs) if key not in keys and _part(key) not in (*WATCHING, "seed")]
+    if "task" in keys and layout.hue != "task":
+        own = [key for key in settings if _part(key) == "task"]
+        settings = [key for key in settings if key not in own]
+        others = [column for column in columns if column not in SETTING]
+        runs = runs.assign(task=_labels(runs, "task", varied(runs, own, within=["task", *others])))
+    spare = [key for key in SETTING if key not in keys]
+    settings = [key for key in settings if key not in (*SETTING, THRESHOLD)]
+    hue = column_of(layout.hue)
+    return runs.assign(**{hue: _labels(runs, hue, varied(runs, [*spare, *settings], within=columns))})
 
 
 def settings_of(runs: pd.DataFrame) -> list[str]:
@@ -60,7 +136,8 @@ def described(runs: pd.DataFrame, key: str) -> str:
 
 def varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> list[str]:
     """Those keys whose values differ between runs that agree in `within` and in the keys found before."""
-    as_text = runs.assign(**{key: runs[key].map(_text) for key in keys})  # NaN, a setting not there, is a value
+    # a setting that is not there, or empty, is a value
+    as_text = runs.assign(**{key: runs[key].where(runs[key].notna(), np.nan).map(_text) for key in keys})
     found: list[str] = []
     for key in keys:
         if as_text.groupby([*within, *found], observed=True)[key].nunique().gt(1).any():
@@ -78,6 +155,30 @@ def levels(values: pd.Series) -> list[object]:
 def _part(key: str) -> str:
     """`optimizer` of `optimizer.lr`, `initializer` of `initializer/bias`."""
     return key.replace("/", ".").split(".")[0]
+
+
+def _known(runs: pd.DataFrame, axis: str, key: str) -> str:
+    """The key under its usual name. Raises NoSuchAxis with the nearest ones."""
+    if key == THRESHOLD:
+        return "clip"
+    known = list(dict.fromkeys(("clip", "folder", *settings_of(runs))))
+    if key in known:
+        return key
+    alike = [other for other in known if _last(other) == _last(key)]
+    nearest = list(dict.fromkeys([*alike, *difflib.get_close_matches(key, known, n=3, cutoff=CLOSE)]))[:3]
+    raise NoSuchAxis(f"{axis}={key}: these runs have no such setting; nearest: {', '.join(nearest or SETTING)}")
+
+
+def _named(runs: pd.DataFrame, key: str) -> pd.Categorical:
+    """Values in words and in their order: `lr=0.001`, a name as it is, `no lr` where there is no such setting."""
+    values, name = runs[key], _last(key)
+    if key == "folder" and values.nunique() == values.map(lambda folder: Path(folder).name).nunique():
+        values = values.map(lambda folder: Path(folder).name)
+    ordered = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+    words = {value: value if isinstance(value, str) else f"{name}={_text(value)}" for value in ordered}
+    none = f"no {name}"
+    names = [*words.values(), *([none] if values.isna().any() else [])]
+    return pd.Categorical(values.map(words).fillna(none), names, ordered=True)
 
 
 def _clip(runs: pd.DataFrame) -> pd.Categorical:
@@ -98,10 +199,11 @@ def _labels(runs: pd.DataFrame, part: str, keys: Sequence[str]) -> pd.Categorica
 
     A run without a setting, for its component has none such, does not name it.
     """
-    rank = runs[part].map({name: place for place, name in enumerate(KNOWN_CELLS)}).fillna(len(KNOWN_CELLS))
     label = runs[part].astype(str)
+    rank = label.map({name: place for place, name in enumerate(KNOWN_CELLS)}).fillna(len(KNOWN_CELLS))
     for key in keys:
-        label = label + (f", {_short(key, keys)}=" + runs[key].map(_text)).where(runs[key].notna(), "")
+        named = f", {_short(key, keys)}=" + runs[key].map(_text).astype(str)
+        label = label + named.where(runs[key].notna(), "")
     order = runs.assign(label=label, rank=rank).sort_values(["rank", part, *keys])["label"].unique()
     return pd.Categorical(label, order, ordered=True)
 

@@ -15,7 +15,7 @@ from bench.analysis.panels import BAND_ALPHA, MARKER_DISTANCE, Panels, grid, leg
 from bench.analysis.plot import NothingToDraw, Plot, need
 from bench.analysis.profiles import performance_profiles
 from bench.analysis.settings import levels
-from bench.analysis.style import DOTTED, Dash, Look, looks, paper
+from bench.analysis.style import DOTTED, Dash, Look, in_force, looks, paper
 from bench.analysis.survival import curve, times
 
 APART = 0.03  # between series at one length, of the stretch of lengths
@@ -46,9 +46,9 @@ def time_to_solve(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col:
     legend(figure, series, {})
     caption = (
         f"Share of runs that have solved their task ({captions.solved_rule(runs)}) by each update: Kaplan-Meier, by "
-        "clipping threshold. A run that diverged, died or failed stays at risk to its full budget, so that a curve "
+        f"{captions.named(row)}. A run that diverged, died or failed stays at risk to its full budget, so that a curve "
         f"ends at the share of all runs that solved. Band: pointwise 95 %, Wilson{_censored(watched['stopped'])}; "
-        f"{captions.seeds(runs)}. Times are known to within one evaluation, {_resolution(runs)}. "
+        f"{captions.seeds(runs, *by)}. Times are known to within one evaluation, {_resolution(runs)}. "
         f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Share of runs that have solved by updates", series, panels)
@@ -85,14 +85,13 @@ def memory_length(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col:
         _shares(panel)
     half: dict[str, Dash] = {"half": DOTTED}
     legend(figure, series, half)
-    alone = runs.assign(task=runs["task"].astype(str) + runs[LENGTH].astype(str))
     caption = (
         f"Share of runs that solved their task ({captions.solved_rule(runs)}) by its length T, with 95 % Wilson "
-        f"intervals, {captions.seeds(alone)} at each length. Line: fit of 1 / (1 + (T / T50)^b); large mark near one "
-        "half: T50, with its 95 % interval by profile likelihood over b in [0.1, 100]. Hollow: separated data, at "
-        "most one length at which some solve and some do not, so that the slope is only known to be large. No mark: "
-        "T50 lies outside of the lengths tried. Points and intervals are moved apart so as not to hide each other. "
-        f"{captions.conditions(runs)}"
+        f"intervals, {captions.seeds(renamed, *by, LENGTH)} at each length. Line: fit of 1 / (1 + (T / T50)^b); large "
+        "mark near one half: T50, with its 95 % interval by profile likelihood over b in [0.1, 100]. Hollow: separated "
+        "data, at most one length at which some solve and some do not, so that the slope is only known to be large. "
+        "No mark: T50 lies outside of the lengths tried. Points and intervals are moved apart so as not to hide each "
+        f"other. {captions.conditions(runs)}"
     )
     alt = captions.alt("Share of runs that solved by length of the task, with fitted curves", series, panels)
     return Plot("memory_length", figure, data, caption, alt)
@@ -117,10 +116,10 @@ def performance_profile(
         _shares(panel)
     legend(figure, series, {})
     caption = (
-        "Performance profiles: share of runs whose score is at least tau, by clipping threshold. Score: skill on fresh "
-        "sequences at the end, clipped to [0, 1]; 0 for a run that diverged, died or failed. Band: pointwise 95 %, "
-        f"bootstrap over seeds within each task, {captions.seeds(runs)}; it has no width where all runs agree. "
-        f"{captions.conditions(runs)}"
+        f"Performance profiles: share of runs whose score is at least tau, by {captions.named(row)}. Score: skill on "
+        "fresh sequences at the end, clipped to [0, 1]; 0 for a run that diverged, died or failed. Band: pointwise "
+        f"95 %, bootstrap over seeds within each task, {captions.seeds(runs, row, col, hue)}; it has no width where "
+        f"all runs agree. {captions.conditions(runs)}"
     )
     alt = captions.alt("Share of runs with at least a score, by score", series, panels)
     return Plot("performance_profile", figure, data, caption, alt)
@@ -144,25 +143,25 @@ def _draw_fit(panel: Axes, points: pd.DataFrame, look: Look, shift: float, heigh
     if points.empty:
         return
     ends = [(points["rate"] - points["low"]).clip(0), (points["high"] - points["rate"]).clip(0)]
-    place = points["length"] * np.exp(shift)
+    place, scale = points["length"] * np.exp(shift), in_force().scale
     panel.errorbar(
         place,
         points["rate"],
         yerr=ends,
         color=look.color,
         marker=look.marker,
-        markersize=2.5,
+        markersize=2.5 * scale,
         linestyle="none",
-        elinewidth=0.5,
+        elinewidth=0.5 * scale,
     )
     fit = points.iloc[0]
     left, right = _margins(fit["shortest"], fit["longest"])
     if np.isfinite(fit["slope"]):
         lengths = np.geomspace(fit["shortest"], fit["longest"], 400)
-        panel.plot(lengths, chance_to_solve(lengths, fit["t50"], fit["slope"]), color=look.color, linewidth=0.8)
+        panel.plot(lengths, chance_to_solve(lengths, fit["t50"], fit["slope"]), color=look.color, linewidth=0.8 * scale)
     panel.plot(np.clip(fit[["t50_low", "t50_high"]].to_list(), left, right), [height, height], color=look.color)
     if not fit["censored"]:
-        (mark,) = panel.plot([fit["t50"]], [height], color=look.color, marker=look.marker, markersize=4)
+        (mark,) = panel.plot([fit["t50"]], [height], color=look.color, marker=look.marker, markersize=4 * scale)
         mark.set(markeredgewidth=0.8, markerfacecolor="white" if fit["separated"] else look.color)
 
 

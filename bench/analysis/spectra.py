@@ -16,7 +16,7 @@ from bench.analysis.panels import draw_bands, grid, legend, log_updates, referen
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import KNOWN_CELLS, levels
 from bench.analysis.statistics import most, quartiles
-from bench.analysis.style import DASHED, DOTTED, SOLID, Dash, looks, paper
+from bench.analysis.style import DASHED, DOTTED, SOLID, Dash, in_force, looks, paper
 
 RADIUS: dict[str, Dash] = {"spectral_radius": SOLID}
 BOTH: dict[str, Dash] = {**RADIUS, "spectral_norm": DASHED}
@@ -28,7 +28,7 @@ def spectral_radius(
 ) -> Plot:
     """Spectral radius and norm of the one recurrent weight of an ungated cell, by updates."""
     data = _matrices(runs, spectrum, [hue, row, col], gated=False)
-    caption = "Spectral radius (solid) and norm (dashed) of the recurrent weight, by clipping threshold"
+    caption = "Spectral radius (solid) and norm (dashed) of the recurrent weight"
     return _radii("spectral_radius", runs, data, r"$\rho(W_{hh})$ and $\|W_{hh}\|_2$", hue, row, col, caption, BOTH)
 
 
@@ -41,7 +41,7 @@ def gate_spectral_radius(
     block = data["block"].astype(str).str.replace(r"(\w)_(\w+)", r"$\1_{\2}$", regex=True)
     label = data[hue].astype(str) + " " + block
     data = data.assign(matrix=pd.Categorical(label, label.unique(), ordered=True))
-    caption = "Spectral radius of the recurrent weight of each gate, by clipping threshold"
+    caption = "Spectral radius of the recurrent weight of each gate"
     return _radii("gate_spectral_radius", runs, data, r"spectral radius $\rho(W)$", "matrix", row, col, caption)
 
 
@@ -55,7 +55,7 @@ def state_jacobian(
     label = r"$\rho(J_t)$ and $\|J_t\|_2$"
     caption = (
         "Spectral radius (solid) and norm (dashed) of the Jacobian of the whole state (of an LSTM, h and c), median "
-        "over held-out states, by clipping threshold"
+        "over held-out states"
     )
     return _radii("state_jacobian", runs, data, label, hue, row, col, caption, BOTH)
 
@@ -88,12 +88,16 @@ def _radii(
         reference(panel, y=1.0, dash=SOLID)
         own = solved_at[(solved_at[row] == row_level) & (solved_at[col] == column)].dropna(subset=["solved_at"])
         for level, update in zip(own[hue], own["solved_at"], strict=True):
-            panel.axvline(update, color=series[level].color, linewidth=0.9, linestyle=DOTTED, zorder=1)
+            panel.axvline(
+                update, color=series[level].color, linewidth=0.9 * in_force().scale, linestyle=DOTTED, zorder=1
+            )
         log_updates(panel)
     legend(figure, series, {**({"norm": DASHED} if len(quantities) > 1 else {}), "solved": DOTTED})
+    told_apart = [key for key in (row, col, hue) if key in runs]  # a gate is no setting
     caption = (
-        f"{what}. {captions.BAND}, {captions.seeds(runs)}; {captions.SURVIVORS}. Dotted: when the task was solved, "
-        f"median over the runs that solved it. Thin line: 1. {captions.conditions(runs)}"
+        f"{what}, by {captions.named(row)}. {captions.BAND}, {captions.seeds(runs, *told_apart)}; "
+        f"{captions.SURVIVORS}. Dotted: when the task was solved, median over the runs that solved it. Thin line: 1. "
+        f"{captions.conditions(runs)}"
     )
     return Plot(name, figure, band, caption, captions.alt(f"{what}, by updates", series, panels))
 

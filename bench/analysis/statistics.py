@@ -17,6 +17,8 @@ SCORELESS = ("diverged", "dead", "failed")
 LEAST_FOR_INTERQUARTILE_MEAN = 8  # runs; below, a quarter of them is not even two
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 WINDOWS = 50
+TOGETHER = 500  # runs whose updates are held in memory several times over
+NORM_QUANTILES = {"norm_q05": 0.05, "norm_q50": 0.5, "norm_q95": 0.95}
 
 
 def success(outcome: pd.Series) -> pd.Series:
@@ -76,16 +78,27 @@ def clipping_windows(clipping: pd.DataFrame, updates: pd.Series, windows: int = 
 
     clipping: blocks of updates, a row each. updates: of the whole run, indexed by `run`.
     Columns: run, update (the last of the window), clip_fraction (share of the updates that were clipped),
-    mean_shrink (factor on the gradient, 1 = untouched), norm (geometric mean, before clipping), largest_norm.
+    mean_shrink (factor on the gradient, 1 = untouched), mean_cosine (between the gradient and the clipped one), norm
+    (geometric mean, before clipping), largest_norm, and norm_q05, norm_q50, norm_q95 (quantiles over updates).
     """
+    packs = clipping.groupby(pd.factorize(clipping["run"])[0] // TOGETHER)  # thousands at once would not fit
+    return pd.concat([_windows(part, updates, windows) for _, part in packs], ignore_index=True)
+
+
+def _windows(clipping: pd.DataFrame, updates: pd.Series, windows: int) -> pd.DataFrame:
     total = clipping["run"].map(updates).astype(float)
     window = np.ceil(clipping["update"] / total * windows)
-    blocks = clipping.assign(update=window * total / windows, log_sum=clipping["norm_log_mean"] * clipping["count"])
+    log_norm = clipping["norm_log_mean"]
+    log_sum = log_norm * clipping["count"]
+    blocks = clipping.assign(update=window * total / windows, log_sum=log_sum, norm=np.exp(log_norm))
     blocks = blocks[blocks["count"] > 0]  # a block of nothing but non-finite gradients has no norm
-    sums = blocks.groupby(["run", "update"], observed=True).agg(
+    groups = blocks.groupby(["run", "update"], observed=True)
+    quantiles = groups["norm"].quantile(list(NORM_QUANTILES.values())).unstack()
+    sums = groups.agg(
         count=("count", "sum"),
         clipped=("clipped", "sum"),
         shrink_sum=("shrink_sum", "sum"),
+        cosine_sum=("cosine_sum", "sum"),
         log_sum=("log_sum", "sum"),
         largest_norm=("norm_max", "max"),
     )
@@ -93,15 +106,17 @@ def clipping_windows(clipping: pd.DataFrame, updates: pd.Series, windows: int = 
         {
             "clip_fraction": sums["clipped"] / sums["count"],
             "mean_shrink": sums["shrink_sum"] / sums["count"],
+            "mean_cosine": sums["cosine_sum"] / sums["count"],
             "norm": np.exp(sums["log_sum"] / sums["count"]),
             "largest_norm": sums["largest_norm"],
+            **dict(zip(NORM_QUANTILES, (column for _, column in quantiles.items()), strict=True)),
         }
     ).reset_index()
 
 
 def median_norms(clipping: pd.DataFrame) -> pd.Series:
     """Median gradient norm over each run's updates, or over its blocks where it is kept in longer ones."""
-    blocks = clipping[clipping["count"] > 0]
+    blocks = clipping.loc[clipping["count"] > 0, ["run", "norm_log_mean"]]
     norms: pd.Series = np.exp(blocks.groupby("run", observed=True)["norm_log_mean"].median())
     return norms.rename("median_norm")
 

@@ -24,27 +24,33 @@ from bench.analysis.statistics import (
 )
 from bench.analysis.survival import curve, median, times
 
+COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]
 COUNTED = ("relapsed", "diverged", "dead", "failed")
 INFINITE, MISSING = "∞", "–"
 LATEX = {"∞": "$\\infty$", "–": "--", "> ": "$>$ ", "< ": "$<$ "}  # which the fonts of plain LaTeX do not have
+COST_NOTE = "parameters: recurrent / all. sequences, seconds: median of a run."
+BEST_NOTE = "Bold: best of its task and threshold, where its interval lies beyond those of all others."
 OVERVIEW_NOTE = (
     "solved: runs that met the rule at some time, of all n, with the 95 % Wilson interval; relapsed: those of them "
     "that ended below a skill of .9. updates: median time to solve over all n, where a run that never solves takes "
     "longer than any. score: skill clipped to [0, 1], 0 for a run that diverged, died or failed; interquartile mean "
     f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below, [quartiles]. loss: median on fresh sequences, "
     "infinite where it overflowed. accuracy: median share of right answers there (on the test set of collected data), "
-    "of those that need memory. parameters: recurrent / all. sequences, seconds: median of a run."
+    "of those that need memory. "
+    f"{COST_NOTE} {BEST_NOTE}"
 )
 CLIPPING_NOTE = (
     "Over a whole run, medians over runs [quartiles]. clipped: share of the updates. shrink: mean factor that "
-    "clipping applied. norm: median over updates, before clipping. threshold / norm: in units of that norm."
+    "clipping applied. cosine: mean, between the gradient and the clipped one. norm: median over updates, before "
+    "clipping. threshold / norm: in units of that norm."
 )
 ALL_TASKS = "all tasks"
 ESTIMATES_NOTE = (
     "With 95 % intervals. solved: runs that met the rule at some time, of all n (Wilson). score: interquartile mean "
     f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below (bootstrap over seeds within each task, percentiles: "
     "too narrow below about 10 seeds). updates: median time to solve (Kaplan-Meier; a run that diverged, died or "
-    "failed stays at risk to its full budget; the interval inverts the band), known to within one evaluation."
+    "failed stays at risk to its full budget; the interval inverts the band), known to within one evaluation. "
+    f"{COST_NOTE} {BEST_NOTE}"
 )
 COMPARISONS_NOTE = (
     "On each task, all pairs of cells at one clipping threshold, and each threshold with no clipping (with the last "
@@ -54,23 +60,29 @@ COMPARISONS_NOTE = (
     "if unpaired; score, permutation of signs, of labels if unpaired; time to solve, the same of log-rank scores. A "
     "family: one of these questions, asked of all comparisons of cells on one task, or of all of thresholds. least p: "
     "that a test of so many runs can come to, before the correction; n too small to decide: not even that would "
-    "survive it."
+    "survive it. "
+    f"{COST_NOTE}"
 )
 MEMORY_NOTE = (
     "T50: length at which half of the runs solve, by a fit of 1 / (1 + (T / T50)^b), with its 95 % interval by profile "
     "likelihood over b in [0.1, 100]; < and >: outside of the lengths tried. separated: at most one length at which "
-    "some solve and some do not, so that b is only known to be large. n: runs at all lengths."
+    "some solve and some do not, so that b is only known to be large. n: runs at all lengths. "
+    f"{COST_NOTE} {BEST_NOTE}"
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """name: of its files. numbers, text: the same rows, exact and rounded. note: what the columns mean."""
+    """name: of its files. numbers, text: the same rows, exact and rounded. note: what the columns mean.
+
+    best: cells of the text to be set in bold, by number of the row and name of the column.
+    """
 
     name: str
     numbers: pd.DataFrame
     text: pd.DataFrame
     note: str
+    best: frozenset[tuple[int, str]] = frozenset()
 
     def save(self, folder: Path) -> None:
         """Write NAME.csv (numbers), NAME.md and NAME.tex (text)."""
@@ -81,19 +93,29 @@ class Table:
 
     def markdown(self) -> str:
         """Padded, so that it reads in a terminal too."""
-        rows = [list(self.text.columns), *self.text.to_numpy().tolist()]
+        columns = list(self.text.columns)
+        rows = [columns, *([self._marked(k, name) for name in columns] for k in self.text.index)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
         return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
+    def _marked(self, row: int, column: str) -> str:
+        text = str(self.text.at[row, column])
+        return f"**{text}**" if (row, column) in self.best else text
+
     def latex(self) -> str:
-        """A tabular with booktabs rules, for `\\input` into a table of the whole page's width."""
+        """A tabular with booktabs rules, for `\\input` into a table; narrowed where the page is narrower."""
+        bold = pd.DataFrame("", self.text.index, self.text.columns)
+        for k, column in self.best:
+            bold.at[k, column] = "textbf: --rwrap;"
         styled = self.text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+        styled = styled.apply(lambda _: bold, axis=None)
         tabular = styled.to_latex(hrules=True, column_format="lll" + "r" * (self.text.shape[1] - len(SETTING)))
         for sign, command in LATEX.items():
             tabular = tabular.replace(sign, command)
-        head = f"% needs \\usepackage{{booktabs}}\n% {self.note}\n"
-        return f"{head}{{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}%\n{tabular}}}\n"
+        head = f"% needs \\usepackage{{booktabs,graphicx}}\n% {self.note}\n"
+        narrowed = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+        return f"{head}{{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}%\n{narrowed}{tabular.rstrip()}%\n}}}}\n"
 
 
 def overview(runs: pd.DataFrame) -> Table:
@@ -115,11 +137,12 @@ def overview(runs: pd.DataFrame) -> Table:
         _quartiles(judged, "loss"),
         groups["final_accuracy"].median(),
         _quartiles(judged, "final_accuracy"),
-        groups[["recurrent_parameters", "parameters", "sequences", "seconds"]].median(),
+        groups[COSTS].median(),
     ]
     numbers = pd.concat(parts, axis=1).reset_index()
     text = _by_row(numbers, _outcome_text)
-    return Table("overview", numbers, text if numbers["failed"].any() else text.drop(columns="failed"), OVERVIEW_NOTE)
+    text = text if numbers["failed"].any() else text.drop(columns="failed")
+    return Table("overview", numbers, text, OVERVIEW_NOTE, _apart(numbers, "solved", ("low", "high")))
 
 
 def clipping(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
@@ -130,7 +153,7 @@ def clipping(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
     measured["threshold_in_norms"] = _threshold(measured) / measured["norm"]
     measured["diverged"] = measured["outcome"] == "diverged"
     groups = measured.groupby(SETTING, observed=True)
-    columns = ["clip_fraction", "mean_shrink", "norm", "threshold_in_norms"]
+    columns = ["clip_fraction", "mean_shrink", "mean_cosine", "norm", "threshold_in_norms"]
     parts = [
         groups.size().rename("n"),
         groups["diverged"].sum(),
@@ -152,9 +175,13 @@ def estimates(runs: pd.DataFrame, seed: int = 0) -> Table:
     groups += [((ALL_TASKS, *key), part) for key, part in pooled if part["task"].nunique() > 1]
     numbers = pd.DataFrame([_estimates(key, part, seed) for key, part in groups])
     text = _by_row(numbers, _estimates_text)
-    return Table(
-        "estimates", numbers, text if numbers["stopped"].any() else text.drop(columns="stopped"), ESTIMATES_NOTE
+    best = (
+        _apart(numbers, "solved", ("low", "high"))
+        | _apart(numbers, "score", ("score_low", "score_high"))
+        | _apart(numbers, "updates", ("updates_low", "updates_high"), least=True)
     )
+    text = text if numbers["stopped"].any() else text.drop(columns="stopped")
+    return Table("estimates", numbers, text, ESTIMATES_NOTE, best)
 
 
 def comparisons(runs: pd.DataFrame, seed: int = 0) -> Table:
@@ -162,16 +189,36 @@ def comparisons(runs: pd.DataFrame, seed: int = 0) -> Table:
 
     seed: of the tests and intervals that draw at random.
     """
-    numbers = compare(runs, seed)
+    numbers = _with_costs(compare(runs, seed), runs)
     text = pd.DataFrame([_comparison_text(row) for _, row in numbers.iterrows()])
     return Table("comparisons", numbers, text, COMPARISONS_NOTE)
 
 
+def _with_costs(comparisons: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """With `diverged` and the costs of both sides, as `diverged_a`, `diverged_b` and so on."""
+    if comparisons.empty:
+        return comparisons
+    costs = _costs(runs).astype(dict.fromkeys(SETTING, str))
+    of_cells = comparisons["kind"] == "cells"
+    for side in ("a", "b"):
+        where = comparisons[["task"]].assign(
+            cell=comparisons[side].where(of_cells, comparisons["within"]),
+            clip=comparisons["within"].where(of_cells, comparisons[side]),
+        )
+        own = where.merge(costs, on=SETTING, how="left", validate="many_to_one")[["diverged", *COSTS]]
+        comparisons = comparisons.join(own.add_suffix(f"_{side}"))
+    return comparisons
+
+
 def memory(runs: pd.DataFrame) -> Table:
     """T50 of every cell and threshold; no row without a sweep of the task's length."""
-    rates = by_length(runs.assign(task=without_length(runs["task"])), SETTING)
+    renamed = runs.assign(task=without_length(runs["task"]))
+    rates = by_length(renamed, SETTING)
     numbers = memory_lengths(rates, SETTING) if len(rates) else pd.DataFrame()
-    return Table("memory", numbers, _by_row(numbers, _memory_text), MEMORY_NOTE)
+    if len(rates):
+        numbers = numbers.merge(_costs(renamed), on=SETTING)
+    best = _apart(numbers, "T50", ("low", "high")) if len(rates) else frozenset()
+    return Table("memory", numbers, _by_row(numbers, _memory_text), MEMORY_NOTE, best)
 
 
 def rounded(value: float, spread: float) -> str:
@@ -205,10 +252,33 @@ def shortened(count: float) -> str:
     return f"{count:.0f}"
 
 
+def _apart(
+    numbers: pd.DataFrame, column: str, interval: tuple[str, str], *, least: bool = False
+) -> frozenset[tuple[int, str]]:
+    """Where `column` has the best of its task and threshold, if its interval lies beyond those of all others.
+
+    interval: columns of its ends. least: the smallest is best, not the largest.
+    """
+    low, high = (-numbers[end] if least else numbers[end] for end in (interval[::-1] if least else interval))
+    found = set()
+    for _, group in numbers.groupby(["task", "clip"], observed=True):
+        for k in group.index:
+            others = group.index.drop(k)
+            if len(others) and (low[k] > high[others]).all():
+                found.add((k, column))
+    return frozenset(found)
+
+
 def _quartiles(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """`COLUMN_q25` and `COLUMN_q75` of every setting."""
     found = quartiles(table, SETTING, column).set_index(SETTING)[["q25", "q75"]]
     return found.add_prefix(f"{column}_")
+
+
+def _costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """How many runs of each setting diverged, and the median run's parameters, sequences and seconds."""
+    groups = runs.assign(diverged=runs["outcome"] == "diverged").groupby(SETTING, observed=True)
+    return pd.concat([groups["diverged"].sum(), groups[COSTS].median()], axis=1).reset_index()
 
 
 def _threshold(runs: pd.DataFrame) -> pd.Series:
@@ -231,6 +301,12 @@ def _outcome_text(row: pd.Series) -> dict[str, str]:
         "score": _with_quartiles(row, "score", "{:.2f}".format),
         "loss": rounded(row["loss"], row["loss_q75"] - row["loss_q25"]),
         "accuracy": f"{row['final_accuracy']:.1%}",
+        **_cost_text(row),
+    }
+
+
+def _cost_text(row: pd.Series) -> dict[str, str]:
+    return {
         "parameters": f"{shortened(row['recurrent_parameters'])} / {shortened(row['parameters'])}",
         "sequences": shortened(row["sequences"]),
         "seconds": two_digits(row["seconds"]),
@@ -243,6 +319,7 @@ def _clipping_text(row: pd.Series) -> dict[str, str]:
         "diverged": str(row["diverged"]),
         "clipped": _with_quartiles(row, "clip_fraction", "{:.2f}".format),
         "shrink": _with_quartiles(row, "mean_shrink", "{:.2f}".format),
+        "cosine": _with_quartiles(row, "mean_cosine", "{:.2f}".format),
         "norm": _with_quartiles(row, "norm", two_digits),
         "threshold / norm": two_digits(row["threshold_in_norms"]),
     }
@@ -267,6 +344,7 @@ def _estimates(setting: tuple[str, ...], runs: pd.DataFrame, seed: int) -> dict[
         **{"score": typical(runs["score"]), "score_low": score_low, "score_high": score_high},
         **dict(zip(("updates_to_solve", "updates_low", "updates_high"), late, strict=True)),
         "updates": runs["updates"].max(),
+        **runs[COSTS].median(),
     }
 
 
@@ -281,12 +359,14 @@ def _estimates_text(row: pd.Series) -> dict[str, str]:
         "solved": f"{row['successes']}/{row['n']} [{row['low']:.2f}, {row['high']:.2f}]",
         "score": f"{row['score']:.2f} [{row['score_low']:.2f}, {row['score_high']:.2f}]",
         "updates": MISSING if middle == MISSING else f"{middle} [{low}, {high}]",
+        **_cost_text(row),
     }
 
 
 def _comparison_text(row: pd.Series) -> dict[str, str]:
     clip = "no clipping" if row["within"] == NO_CLIPPING else f"clip {row['within']}"
     paired = row["pairing"] != "unpaired"
+    first, second = (_cost_text(pd.Series({of: row[f"{of}_{side}"] for of in COSTS})) for side in "ab")
     return {
         "task": row["task"],
         "within": clip if row["kind"] == "cells" else row["within"],
@@ -294,10 +374,12 @@ def _comparison_text(row: pd.Series) -> dict[str, str]:
         "pairing": row["pairing"],
         "n": f"{row['n_a']}" if paired else f"{row['n_a']}, {row['n_b']}",
         "solved": f"{row['solved_a']} vs {row['solved_b']}",
+        "diverged": f"{row['diverged_a']} vs {row['diverged_b']}",
         "score": f"{_signed(row['difference'])} [{_signed(row['low'])}, {_signed(row['high'])}]",
         **{f"p {of} (Holm)": f"{_chance(row[f'p_{of}'])} ({_chance(row[f'holm_{of}'])})" for of in QUESTIONS},
         "least p": _chance(row[[f"least_{of}" for of in QUESTIONS]].min()),
         "verdict": row["verdict"],
+        **{name: f"{one} vs {other}" for (name, one), other in zip(first.items(), second.values(), strict=True)},
     }
 
 
@@ -317,8 +399,10 @@ def _memory_text(row: pd.Series) -> dict[str, str]:
 
     return {
         "n": str(row["n"]),
+        "diverged": str(row["diverged"]),
         "lengths": f"{row['lengths']}, {row['shortest']:g} to {row['longest']:g}",
         "T50": f"{within(row['t50'])} [{within(row['low'])}, {within(row['high'])}]",
         "b": MISSING if np.isnan(row["slope"]) or row["separated"] else two_digits(row["slope"]),
         "data": "separated" if row["separated"] else MISSING,
+        **_cost_text(row),
     }

@@ -85,8 +85,8 @@ def make_up(
 
 def _config(setting: Setting) -> dict[str, object]:
     return {
-        "task": {"_target_": "tasks", "length": setting.length, "variant": "halves"},
-        "cell": {"_target_": "bench.cells", "hidden": 64},
+        "task": {"_target_": f"tasks.{setting.task}", "length": setting.length, "variant": "halves"},
+        "cell": {"_target_": f"bench.cells.{setting.cell}", "hidden": 64},
         "clipping": {"_target_": "bench.clipping.NormClipping", "threshold": setting.threshold},
         "optimizer": {"_target_": "bench.optimizers.Adam", "lr": setting.lr},
         "seed": setting.seed,
@@ -259,6 +259,7 @@ def _clipped(setting: Setting, updates: int, random: np.random.Generator) -> dic
         "clipped": (norm > setting.threshold).astype(int),
         "nonfinite": 0 * count,
         "shrink_sum": np.minimum(1, setting.threshold / norm),
+        "cosine_sum": np.ones(updates),
         "norm_min": norm,
         "norm_max": norm,
         "norm_log_mean": np.log(norm),

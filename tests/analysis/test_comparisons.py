@@ -191,3 +191,11 @@ def test_a_row_depends_on_the_seed_and_its_own_runs_alone():
     first, more = (compare(runs, 0).set_index(keys) for runs in (two, three))
     own = ["difference", "low", "high", "p_score", "p_time"]
     pd.testing.assert_frame_equal(more.loc[first.index, own], first[own])
+
+
+def test_settings_of_another_task_do_not_part_pairs(runs):
+    """A setting that only copying has is not there in adding, in no run of it."""
+    of_copying = runs["task"].astype(str) == "copying"
+    both = runs.assign(**{"task.symbols": np.where(of_copying, 5.0, np.nan)})
+    cells = compare(both, 0).query("kind == 'cells'")
+    assert set(cells["pairing"]) == {"paired (data)"}

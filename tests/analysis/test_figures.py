@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from bench.analysis.clipping import LOSS, NORM, SHARE, clipping
 from bench.analysis.clouds import eigenvalues
 from bench.analysis.decay import decay
 from bench.analysis.dynamics import decay_and_exponent, gradient_map, jacobian_product, state
 from bench.analysis.figures import WORST, accuracy, learning_curves, success
-from bench.analysis.gradients import clipped_share, gradient_norm, gradient_probe, gradient_training
+from bench.analysis.gradients import gradient_probe, gradient_training
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.settings import distinguished
 from bench.analysis.solving import memory_length, performance_profile, time_to_solve
 from bench.analysis.spectra import gate_spectral_radius, spectral_radius, state_jacobian
 from bench.analysis.statistics import wilson
-from bench.analysis.style import ONE_COLUMN, TWO_COLUMNS, looks, paper
+from bench.analysis.style import ONE_COLUMN, STYLES, TWO_COLUMNS, looks, paper, styled
 from bench.results import Tables, load
 
 TABLES = {
@@ -35,8 +42,7 @@ TABLES = {
     spectral_radius: "spectrum",
     gate_spectral_radius: "spectrum",
     state_jacobian: "state_jacobian",
-    clipped_share: "clipping",
-    gradient_norm: "clipping",
+    clipping: "evaluations clipping",
     gradient_map: "gradient_through_time",
     decay_and_exponent: "gradient_through_time lyapunov",
     jacobian_product: "jacobian_product",
@@ -122,9 +128,9 @@ def test_a_plot_can_be_saved_twice(runs, tmp_path):
         assert first == second
 
 
-def test_page_is_as_wide_as_a_column(file):
+def test_page_is_as_wide_as_a_column_or_a_page(plot, file):
     (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", file("pdf").read_bytes())
-    assert float(box[0]) / 72 == ONE_COLUMN
+    assert float(box[0]) / 72 == (TWO_COLUMNS if plot.name == "clipping" else ONE_COLUMN)
 
 
 def test_more_than_two_columns_of_panels_take_the_whole_page(runs, tables):
@@ -146,7 +152,20 @@ def test_fonts_are_embedded_as_truetype(file):
 def test_svg_asks_no_other_host(file):
     svg = file("svg").read_text()
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", svg)
-    assert "<text" not in svg  # letters are drawn: who shows the figure may not have the font
+
+
+def test_text_of_an_svg_is_text_in_fonts_that_it_brings_along_and_in_generic_ones(file):
+    svg = file("svg").read_text()
+    brought = set(re.findall(r"@font-face{font-family:'([^']*)'", svg))
+    families = re.findall(r"font-family: ([^;\"]*)", svg)
+    assert families
+    assert {family.split(",")[0].strip("'") for family in families} == brought
+    assert all(family.endswith(", serif") for family in families)
+    letters = set(html.unescape("".join(re.findall(r"<(?:text|tspan) style=[^>]*>([^<]+)<", svg))))
+    (data,) = re.findall(r"'STIXGeneral';font-style:normal;src:url\(data:font/woff;base64,([^)]*)\)", svg)
+    with TTFont(BytesIO(base64.b64decode(data))) as font:
+        upright = set(map(chr, font.getBestCmap()))
+    assert {letter for letter in letters if letter.isdigit()} <= upright
 
 
 def test_no_letter_is_under_seven_points(plot):
@@ -166,7 +185,8 @@ def test_nothing_lies_outside_the_page(plot):
 
 def test_every_axis_says_what_it_shows(plot):
     assert plot.figure.get_supxlabel()
-    assert plot.figure.get_supylabel()
+    quantities = [panel.get_title() for panel in plot.figure.axes] if plot.name == "clipping" else []
+    assert plot.figure.get_supylabel() or quantities[:3] == [LOSS, SHARE, NORM]
 
 
 def test_csv_holds_the_numbers(plot, file):
@@ -193,6 +213,60 @@ def test_known_cells_keep_their_look_and_new_ones_take_the_next():
     assert all(fewer[cell] == all_four[cell] for cell in fewer)
     for part in ("color", "marker"):
         assert len({getattr(look, part) for look in all_four.values()}) == 4
+
+
+def test_no_two_of_twelve_levels_look_the_same():
+    drawn = looks([*"abcdefghijkl"]).values()
+    assert len({(look.color, look.marker) for look in drawn}) == 12
+
+
+def test_neighbours_are_told_apart_without_colour():
+    drawn = list(looks(["tanh", "irnn", "lstm", *"abcdefghi"]).values())
+    for place in range(len(drawn) - 7):
+        assert len({look.marker for look in drawn[place : place + 7]}) == 7
+
+
+WIDTHS = {"paper": (3.3, 6.75), "neurips": (5.5, 5.5), "icml": (3.25, 6.75), "ieee": (3.5, 7.16), "slides": (10, 10)}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_page_of_each_style_has_its_width_to_the_point(style, wide, runs, tmp_path):
+    chosen = runs if wide else runs[runs["clip"] != "none"]  # three columns of panels, or two
+    with styled(STYLES[style]):
+        plot = success(chosen, col="clip", row="task", x="task")
+    plot.save(tmp_path)
+    (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) [\d.]+ ?\]", (tmp_path / "success.pdf").read_bytes())
+    assert float(box) == pytest.approx(72 * WIDTHS[style][wide], abs=1e-9)
+    assert plot.figure.legends[0].get_texts()[0].get_fontsize() == STYLES[style].letters
+    family = b"DejaVuSans" if style == "slides" else b"STIXGeneral"
+    assert family in (tmp_path / "success.pdf").read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_pgf_is_set_by_latex_in_its_width(runs, tables, tmp_path):
+    learning_curves(runs, tables.evaluations).save(tmp_path, pgf=True)
+    document = r"\documentclass{article}\usepackage{pgf}\begin{document}\input{learning_curves.pgf}\end{document}"
+    (tmp_path / "page.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert (
+        f"\\pgfpathrectangle{{\\pgfpointorigin}}{{\\pgfqpoint{{{ONE_COLUMN:.6f}in}}"
+        in (tmp_path / "learning_curves.pgf").read_text()
+    )
+
+
+def test_the_csv_redraws_the_figure(plots, runs, tables, tmp_path):
+    """Its median and quartiles are the lines and bands, and need nothing else."""
+    plots[learning_curves].save(tmp_path)
+    read = pd.read_csv(tmp_path / "learning_curves.csv", keep_default_na=False)
+    again = read.astype({name: runs[name].dtype for name in ("task", "cell", "clip")})
+    drawn = lines(plots[learning_curves].figure)
+    for (task, clip), part in again.groupby(["task", "clip"], observed=True):
+        title = "no clipping" if clip == "none" else f"clipped at {clip}"
+        curves = [line["median"].clip(upper=WORST).to_numpy() for _, line in part.groupby("cell", observed=True)]
+        for one, other in zip(drawn[title, task], curves, strict=True):
+            np.testing.assert_allclose(one, other)
 
 
 def test_cells_have_one_colour_in_all_figures(plots):
@@ -384,14 +458,32 @@ def test_clouds_are_of_one_run_of_each_cell_from_start_to_end(plots, runs, table
 
 
 def test_the_threshold_is_drawn_where_there_is_one(plots):
-    panels = plots[gradient_norm].figure.axes
+    panels = plots[clipping].figure.axes[2::3]
+    assert plots[clipping].figure.axes[2].get_title() == NORM
     drawn = [[line.get_ydata()[0] for line in panel.lines if len(line.get_ydata()) == 2] for panel in panels]
-    assert drawn == [[1], [1], [10], [10], [], []]  # row by row: clipped at 1, at 10, not at all
+    assert drawn == [[1], [10], [], [1], [10], []]  # on each task: clipped at 1, at 10, not at all
 
 
 def test_share_of_clipped_updates_is_counted(one_run):
-    plot = clipped_share(distinguished(one_run.runs), one_run.clipping)
+    plot = clipping(distinguished(one_run.runs), one_run.evaluations, one_run.clipping)
     table = one_run.clipping
     share = plot.data[plot.data["quantity"] == "clip_fraction"].set_index("update")["median"]
     assert len(share) == 50
     assert share[60] == (table.loc[table["update"] <= 60, "norm_max"] > 1).mean()
+
+
+def test_norms_are_drawn_with_their_quantiles_over_the_updates_of_a_window(one_run):
+    plot = clipping(distinguished(one_run.runs), one_run.evaluations, one_run.clipping)
+    seen = np.exp(one_run.clipping.query("60 < update <= 120")["norm_log_mean"])
+    band = plot.data.query("update == 120").set_index("quantity")["median"]
+    np.testing.assert_allclose(band[["norm_q05", "norm_q50", "norm_q95"]], seen.quantile([0.05, 0.5, 0.95]))
+
+
+def test_a_run_that_diverged_stays_in_the_learning_curve_beside_its_clipping(runs, tables):
+    plot = clipping(runs, tables.evaluations, tables.clipping)
+    there = learning_curves(runs, tables.evaluations).data
+    again = plot.data.query("quantity == 'relative_loss'")
+    assert np.isinf(again["median"]).any()
+    shared = again.merge(there, on=["task", "clip", "cell", "update"], suffixes=("", "_there"))
+    np.testing.assert_array_equal(shared["median"], shared["median_there"])
+    assert len(shared) == len(there)

@@ -1,25 +1,37 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
 
+from bench.analysis.claims import QUANTITIES, claims
+from bench.analysis.page import WIDTH, warnings
 from bench.analysis.plot import EXTENSIONS
-from bench.analysis.report import warnings
+from bench.analysis.style import STYLES
+from bench.analysis.tables import memory
 from bench.report import main
 
 OF_ANY_RUN = {"learning_curves", "accuracy", "success", "scores", "time_to_solve", "performance_profile"}
 FIGURES = {
     *OF_ANY_RUN,
     *("gradient_probe", "gradient_training"),
-    *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipped_share", "gradient_norm"),
+    *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipping"),
     *("gradient_map", "decay_and_exponent", "jacobian_product", "eigenvalues", "state"),
 }
+MEASURED = (
+    *("spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product"),
+    *("gradient_through_time", "clipping"),
+)
+UPDATES = 3000  # of a made-up run
 TABLES = ("overview", "estimates", "comparisons", "clipping")
 
 
@@ -62,9 +74,7 @@ def page(folder: Path) -> Page:
 @pytest.fixture
 def few(make_up, tmp_path) -> Path:
     """Two runs that were not measured."""
-    measured = ("spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product")
-    measured = (*measured, "gradient_through_time", "clipping")
-    return make_up(tmp_path / "few", {"adding": 20}, ["tanh"], [1.0], seeds=2, without=measured)
+    return make_up(tmp_path / "few", {"adding": 20}, ["tanh"], [1.0], seeds=2, without=MEASURED)
 
 
 def fail(results: Path, message: str) -> None:
@@ -90,11 +100,16 @@ def test_prints_the_overview_and_last_where_the_report_lies(few, capsys):
 
 
 def test_page_asks_nothing_of_any_host(page):
-    assert not re.search(r"https?://|//[a-z]", page.text)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    own = re.sub(r'src="data:[^"]*"', "", page.text)
+    assert not re.search(r'https?://|="//|url\(', own)
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert page.all("script") == [{}]  # within the page, and known to the policy by its digest
+    script = page.text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in page.all("img"))
     (policy,) = (meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    told = ["default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{digest}'"]
+    assert policy.split("; ") == told
 
 
 def test_page_nests(page):
@@ -110,7 +125,8 @@ def test_ids_are_unique_and_links_within_the_page_lead_somewhere(page):
 
 def test_links_to_files_lead_to_files(page, folder):
     links = [link["href"] for link in page.all("a") if not link["href"].startswith("#")]
-    assert sum(link.endswith("config.yaml") for link in links) == 54
+    for file in ("config.yaml", "run.log"):
+        assert sum(link.endswith(file) for link in links) == 54
     assert all((folder / link).exists() for link in links)
 
 
@@ -140,11 +156,14 @@ def test_settings_and_environment_are_told(page):
         assert f'<th scope="row">{key}</th><td>{value}</td>' in page.text
 
 
-def test_writing_again_gives_the_same_page(few):
-    main([str(few)])
-    first = (few / "report" / "report.html").read_bytes()
-    main([str(few)])
-    assert (few / "report" / "report.html").read_bytes() == first
+def test_writing_again_gives_the_same_bytes(few):
+    def written() -> dict[Path, bytes]:
+        assert main([str(few)]) == 0
+        return {path: path.read_bytes() for path in (few / "report").rglob("*") if path.is_file()}
+
+    first = written()
+    assert {path.suffix for path in first} == {".html", ".pdf", ".png", ".svg", ".csv", ".txt", ".md", ".tex"}
+    assert written() == first
 
 
 def test_a_figure_without_data_is_left_out_and_named(few):
@@ -220,3 +239,123 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(few, tmp_path, capsys):
     assert main([str(few), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "out").read_text() == "mine"
+
+
+# Layouts and styles
+
+
+def test_any_setting_may_be_hue_row_and_column(make_up, tmp_path, capsys):
+    for length in (100, 20):
+        measured = {"seeds": 2, "lrs": (0.1, 0.2), "without": MEASURED}
+        make_up(tmp_path / "two", {"adding": length}, ["tanh", "lstm"], [1.0, np.inf], **measured)
+    out = tmp_path / "out"
+    axes = ["--hue", "cell", "--col", "task.length", "--row", "clipping.threshold", "--style", "icml"]
+    assert main([str(tmp_path / "two"), "--out", str(out), *axes]) == 0
+    drawn = pd.read_csv(out / "figures" / "learning_curves.csv", keep_default_na=False)
+    assert list(drawn)[:4] == ["clip", "by task.length", "cell", "update"]
+    assert sorted(drawn["by task.length"].unique()) == ["length=100", "length=20"]
+    assert sorted(drawn["cell"].unique()) == ["lstm, lr=0.1", "lstm, lr=0.2", "tanh, lr=0.1", "tanh, lr=0.2"]
+    assert (drawn["n"] == 2).all()  # seeds, and nothing else, are pooled
+    caption = (out / "figures" / "learning_curves.txt").read_text()
+    assert "quartiles (25 to 75 %), n = 2 seeds" in caption
+    (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ", (out / "figures" / "learning_curves.pdf").read_bytes())
+    assert float(box) / 72 == STYLES["icml"].column
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--hue", "length"], "--hue=length: these runs have no such setting; nearest: task.length"),
+        (["--row", "optimiser.lr"], "--row=optimiser.lr: these runs have no such setting; nearest: optimizer.lr"),
+        (["--hue", "clip", "--col", "clip"], "--col=clip: is the hue already; give each axis a setting of its own"),
+        (["--x", "cell"], "--x=cell: is the hue or the column already; give x a setting of its own"),
+        (["--against", "quik"], "--against quik: no such reference; there are quick"),
+    ],
+)
+def test_an_axis_that_there_is_not_is_one_line_with_the_nearest(few, given, said, capsys):
+    assert main([str(few), *given]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(said)
+    assert error.count("\n") == 1
+    assert not (few / "report").exists()
+
+
+def test_pgf_without_tex_is_one_line_and_nothing_is_written(few, monkeypatch, capsys):
+    monkeypatch.setattr("bench.analysis.plot.TEX", ())
+    assert main([str(few), "--pgf"]) == 2
+    assert capsys.readouterr().err.startswith("--pgf: needs one of")
+    assert not (few / "report").exists()
+
+
+# What the page says of its runs
+
+
+def test_every_image_has_its_size(page):
+    for image in page.all("img"):
+        assert int(image["width"]) > 0
+        assert int(image["height"]) > 0
+
+
+def test_a_curve_is_the_skill_over_the_updates(page, folder, tables):
+    paths = [attributes["d"] for attributes in page.all("path")]
+    assert len(paths) == 54
+    run = page.text.partition("data-fixed>files")[2].partition('<th scope="row">')[2][:12]
+    table = tables.evaluations[tables.evaluations["run"] == run]
+    ends = [float(number) for number in re.findall(r"[\d.]+", paths[0])]
+    skills = table["skill"].dropna()
+    assert ends[:2] == [0, 19]  # worse than nothing: at the bottom, which is a dot from the edge
+    assert ends[-2:] == [table["update"].max() * WIDTH / UPDATES, round(19 - 18 * min(max(skills.iloc[-1], 0), 1), 1)]
+
+
+def test_of_many_runs_the_page_has_no_curves(few, monkeypatch):
+    monkeypatch.setattr("bench.analysis.page.MOST_CURVES", 2)
+    assert main([str(few)]) == 0
+    assert not Page(few / "report" / "report.html").all("path")
+
+
+def test_runs_stopped_from_outside_are_told(runs):
+    stopped = runs.assign(stopped=(runs["cell"] == "tanh") & (runs["seed"] == 0))
+    (told,) = (warning for warning in warnings(stopped) if "stopped from outside" in warning)
+    assert told.startswith(
+        "6 of 54 runs were stopped from outside; their times to solve are censored (adding, tanh, 1: 1"
+    )
+
+
+def test_a_length_outside_of_those_tried_is_told(runs):
+    lengths = pd.concat([runs[runs["cell"] == "tanh"].assign(**{"task.length": length}) for length in (20, 40)])
+    (told,) = (warning for warning in warnings(lengths, [memory(lengths)]) if "T50" in warning)
+    assert "adding, tanh, 1" in told  # which never solves
+
+
+def test_what_a_source_says_stands_beside_what_we_got(few):
+    for run in (path for path in few.iterdir() if path.is_dir()):
+        text = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(f"{text}experiment: digits\n")
+        (run / "overrides.yaml").write_text((run / "overrides.yaml").read_text().replace("adding", "digits"))
+        sizes = {path.name: path.stat().st_size for path in run.iterdir() if path.name != "finished"}
+        (run / "finished").write_text(json.dumps(sizes))
+    assert main([str(few)]) == 0
+    page = (few / "report" / "report.html").read_text()
+    row = page.partition('<th scope="row">Bai et al. 2018, table of results</th>')[2].partition("</tr>")[0]
+    assert "Sequential MNIST, accuracy: LSTM 87.2 %, RNN 21.5 %." in row
+    assert re.search(r"<td>tanh: accuracy [\d.]+% \(median of 2, [\d.]+% to [\d.]+%\)</td>", row)
+
+
+def test_a_claim_is_told_of_the_runs_that_it_is_about(runs):
+    told = claims(runs.assign(experiment="quick", cell=runs["cell"].astype(str)))
+    assert [claim["source"].split()[0] for claim in told] == ["Hochreiter", "Vorontsov"]
+    own = runs[(runs["task"] == "adding") & (runs["cell"] == "lstm")]
+    solved = own["solved_at"].notna().sum()
+    median = own["solved_at"].median() * 16
+    assert f"lstm: {median:.0f} sequences (median of {solved}), {solved}/9 solved" in told[0]["got"]
+    assert told[1]["got"].startswith("irnn: ")
+    assert "tanh: 0/9 solved" in told[1]["got"]
+
+
+def test_claims_are_complete_and_their_quantities_known():
+    experiments = Path("conf/experiment").glob("*.yaml")
+    found = [claim for path in experiments for claim in yaml.safe_load(path.read_text()).get("claims", [])]
+    assert len(found) >= 3
+    for claim in found:
+        assert set(claim) - {"differs"} == {"says", "source", "where", "quantity"}
+        assert claim["quantity"] in QUANTITIES

@@ -96,6 +96,7 @@ def blocks() -> pd.DataFrame:
             "count": [1, 3, 0, 2],
             "clipped": [1, 1, 0, 0],
             "shrink_sum": [0.5, 2.8, 0, 2],
+            "cosine_sum": [0.5, 2.9, 0, 2],
             "norm_max": [2.0, 9.0, -np.inf, 1.0],
             "norm_log_mean": np.log([2.0, 4.0, 1.0, 1.0]),
         }
@@ -107,6 +108,7 @@ def test_a_window_weighs_each_block_by_its_updates(blocks):
     assert found["update"].tolist() == [4, 8]
     np.testing.assert_allclose(found["clip_fraction"], [2 / 4, 0])
     np.testing.assert_allclose(found["mean_shrink"], [3.3 / 4, 1])
+    np.testing.assert_allclose(found["mean_cosine"], [3.4 / 4, 1])
     np.testing.assert_allclose(found["norm"], [(2 * 4**3) ** (1 / 4), 1])
     assert found["largest_norm"].tolist() == [9, 1]
 

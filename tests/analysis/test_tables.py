@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.tables import clipping, overview, rounded, shortened, two_digits
+from bench.analysis.tables import clipping, comparisons, estimates, overview, rounded, shortened, two_digits
 
 
 @pytest.fixture
@@ -132,3 +135,66 @@ def test_csv_is_the_numbers(runs, tmp_path):
     numbers = table.numbers.select_dtypes("number")
     np.testing.assert_allclose(read[list(numbers)].astype(float), numbers)
     assert {path.name for path in tmp_path.iterdir()} == {"overview.csv", "overview.md", "overview.tex"}
+
+
+@pytest.fixture
+def twenty() -> pd.DataFrame:
+    """Twenty runs of each of two cells at two thresholds: at 1 all of one cell solve and none of the other."""
+    solved = {("a", "1"): 20, ("b", "1"): 0, ("a", "10"): 12, ("b", "10"): 8}
+    groups = []
+    for (cell, clip), k in solved.items():
+        outcome = ["solved"] * k + ["stuck"] * (20 - k)
+        fixed = {"task": "adding", "cell": cell, "clip": clip, "updates": 3000, "batch_size": 16, "clipping": "norm"}
+        cost = {"recurrent_parameters": 4096, "parameters": 4353, "sequences": 48000, "seconds": 5.3}
+        runs = pd.DataFrame({"seed": range(20), "outcome": outcome, **fixed, **cost, "final_accuracy": 0.5})
+        good = runs["outcome"] == "solved"
+        groups.append(
+            runs.assign(solved_at=np.where(good, 400, np.nan), final_skill=good * 0.9, final_loss=1 - good * 0.9)
+        )
+    runs = pd.concat(groups, ignore_index=True)
+    return runs.assign(run=runs.index.astype(str))
+
+
+def test_bold_is_the_best_of_a_threshold_only_where_its_interval_lies_apart(twenty):
+    assert overview(twenty).best == {(0, "solved")}  # the row of a at 1; at 10 the intervals overlap
+    assert estimates(twenty).best == {(0, "solved"), (0, "score"), (0, "updates")}  # the least updates
+    alone = twenty[twenty["cell"] == "a"].reset_index(drop=True)
+    assert overview(alone).best == frozenset()  # best of nobody
+
+
+def test_bold_is_bold_in_every_format(twenty):
+    table = overview(twenty)
+    solved = table.text["solved"][0]
+    assert f"\\textbf{{{solved}}}" in table.latex()
+    assert table.latex().count("\\textbf") == 1
+    assert f"| **{solved}**" in table.markdown()
+    assert table.markdown().count("**") == 2
+
+
+def test_every_row_says_how_many_diverged_and_what_it_cost(twenty, runs):
+    for table in (overview(twenty), estimates(twenty), comparisons(twenty), comparisons(runs)):
+        assert {"n", "diverged", "parameters", "sequences", "seconds"} <= set(table.text)
+    row = comparisons(twenty.assign(outcome=twenty["outcome"].mask(twenty.index == 39, "diverged"))).text.iloc[0]
+    assert row["compared"] == "a vs b"
+    assert (row["diverged"], row["parameters"]) == ("0 vs 1", "4.1k / 4.35k vs 4.1k / 4.35k")
+
+
+def test_sides_of_a_comparison_of_thresholds_have_their_own_costs(twenty):
+    costlier = twenty.assign(seconds=np.where(twenty["clip"] == "10", 50.0, 5.3))
+    numbers = comparisons(costlier).numbers
+    own = numbers[numbers["kind"] == "thresholds"]
+    assert set(zip(own["a"], own["b"], own["seconds_a"], own["seconds_b"], strict=True)) == {("1", "10", 5.3, 50.0)}
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_tables_are_set_by_latex_within_the_width_of_a_page(runs, twenty, tmp_path):
+    made = [overview(runs), comparisons(runs), overview(twenty.assign(cell="my_cell"))]
+    inputs = []
+    for k, table in enumerate(made):
+        (tmp_path / f"{k}.tex").write_text(table.latex(), encoding="utf-8")
+        inputs.append(rf"\noindent\input{{{k}}}\clearpage")
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "page.tex").write_text("\n".join([head, *inputs, r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    log = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
+    assert b"Overfull" not in log

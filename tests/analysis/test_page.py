@@ -1,0 +1,157 @@
+"""The page in a browser: it asks nothing of anyone, and what it offers works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser, program
+
+from bench.report import main
+
+pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium")
+FAULTS = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+OVERVIEW = "#table-overview table"
+
+
+@pytest.fixture(scope="module")
+def page(make_up: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    without = ("eigenvalues", "lyapunov", "jacobian_product", "gradient_through_time", "clipping", "state")
+    results = make_up(tmp_path_factory.mktemp("page") / "quick", seeds=2, without=without)
+    assert main([str(results)]) == 0
+    return results / "report" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        browser.width(1280)
+        yield browser
+
+
+@pytest.fixture
+def opened(browser: Browser, page: Path) -> Browser:
+    browser.open(page)
+    return browser
+
+
+def column(browser: Browser, number: int, table: str = OVERVIEW) -> list[str]:
+    """The visible cells of a column."""
+    rows = f"[...document.querySelectorAll('{table} tbody tr')].filter(row => !row.hidden)"
+    return list(browser.ask(f"{rows}.map(row => row.cells[{number}].textContent)"))
+
+
+def click(browser: Browser, number: int, table: str = OVERVIEW) -> str:
+    """Click on a column's head, and return how it says to be sorted then."""
+    head = f"document.querySelectorAll('{table} thead th')[{number}]"
+    return str(browser.ask(f"{head}.firstChild.click(); {head}.getAttribute('aria-sort')"))
+
+
+def test_nothing_is_asked_of_anyone_and_nothing_goes_wrong(opened, page):
+    asked = [e["params"]["request"]["url"] for e in opened.events if e["method"] == "Network.requestWillBeSent"]
+    assert asked[0] == page.as_uri()
+    assert all(url.startswith("data:image/svg+xml;base64,") for url in asked[1:])
+    assert not [event for event in opened.events if event["method"] in FAULTS]
+
+
+def test_every_image_is_drawn_in_the_shape_that_it_says(opened):
+    images = opened.ask(
+        "[...document.images].map(i => [i.naturalWidth / i.naturalHeight, i.width / i.height, i.clientWidth])"
+    )
+    assert len(images) > 5
+    for natural, shown, width in images:
+        assert shown == pytest.approx(natural, rel=0.02)
+        assert width > 100
+
+
+def test_a_click_sorts_numbers_by_size_and_a_second_one_turns_them_round(opened):
+    before = column(opened, 9)
+    assert click(opened, 9) == "ascending"
+    scores = [float(text.split()[0]) for text in column(opened, 9)]
+    assert scores == sorted(scores)
+    assert sorted(before) == sorted(column(opened, 9))
+    assert click(opened, 9) == "descending"
+    assert [float(text.split()[0]) for text in column(opened, 9)] == sorted(scores, reverse=True)
+
+
+def test_words_are_sorted_as_words_and_only_one_column_says_that_it_is(opened):
+    click(opened, 9)
+    click(opened, 1)
+    cells = column(opened, 1)
+    assert cells == sorted(cells)
+    heads = f"[...document.querySelectorAll('{OVERVIEW} thead th')].map(head => head.getAttribute('aria-sort'))"
+    assert opened.ask(heads)[:3] == [None, "ascending", None]
+
+
+def test_times_with_and_without_a_sign_are_one_order_and_missing_ones_come_last(opened):
+    runs = "#runs ~ details table"
+    opened.ask("document.querySelector('#runs ~ details').open = true")
+    for _ in range(2):
+        click(opened, 6, runs)
+        times = column(opened, 6, runs)
+        filled = [float(text) for text in times if text != "–"]
+        assert times[len(filled) :] == ["–"] * (len(times) - len(filled))
+        assert filled in (sorted(filled), sorted(filled, reverse=True))
+
+
+def test_a_number_is_more_than_its_digits(opened):
+    """As words, > 3000 comes before 1900 and 4.1k before 900."""
+    body = f"document.querySelector('{OVERVIEW}').tBodies[0]"
+    given = ["4.1k", "-2", "> 3000", "900", "∞", "1e-3", "+.5", "–", "1.25M"]
+    opened.ask(f"[...{body}.rows].slice({len(given)}).forEach(row => row.remove())")
+    opened.ask(f"{given}.forEach((text, k) => {{ {body}.rows[k].cells[8].textContent = text }})")
+    assert click(opened, 8) == "ascending"
+    assert column(opened, 8) == ["-2", "1e-3", "+.5", "900", "> 3000", "4.1k", "1.25M", "∞", "–"]
+
+
+def test_the_heads_are_buttons_for_the_keyboard(opened):
+    opened.ask(f"document.querySelector('{OVERVIEW} thead button').focus()")
+    assert opened.ask("document.activeElement.tagName") == "BUTTON"
+    for kind in ("rawKeyDown", "char", "keyUp"):
+        opened.tell("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
+    assert opened.ask(f"document.querySelector('{OVERVIEW} thead th').getAttribute('aria-sort')") == "ascending"
+
+
+def test_a_filter_leaves_the_rows_with_all_its_words_and_says_how_many(opened):
+    box = "document.querySelector('#table-overview input')"
+    label = opened.ask(f"{box}.labels[0].textContent")
+    assert label.strip() == "Filter rows"
+    opened.ask(f"{box}.value = 'LSTM copying'; {box}.dispatchEvent(new Event('input'))")
+    assert set(zip(column(opened, 0), column(opened, 1), strict=True)) == {("copying", "lstm")}
+    assert opened.ask("document.querySelector('#table-overview output').textContent") == "3 of 18 rows"
+    opened.ask(f"{box}.value = ''; {box}.dispatchEvent(new Event('input'))")
+    assert len(column(opened, 0)) == 18
+
+
+def test_in_the_dark_the_page_is_dark_and_its_figures_are_legible(opened):
+    def colours() -> list[str]:
+        of = ("document.body", "document.querySelector('.white')")
+        return [opened.ask(f"getComputedStyle({element}).backgroundColor") for element in of]
+
+    assert colours() == ["rgb(255, 255, 255)", "rgb(255, 255, 255)"]
+    with opened.media(prefers_color_scheme="dark"):
+        assert colours() == ["rgb(20, 24, 28)", "rgb(255, 255, 255)"]  # black on white, framed
+
+
+def test_on_paper_controls_are_gone_and_the_runs_are_there(opened):
+    def shown(selector: str) -> bool:
+        return bool(
+            opened.ask(f"document.querySelector('{selector}').checkVisibility({{contentVisibilityAuto: true}})")
+        )
+
+    assert shown("nav")
+    with opened.media("print"):
+        assert not shown("nav")
+        assert not shown(".filter")
+        assert opened.ask("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert opened.printed().startswith(b"%PDF")
+
+
+def test_on_a_narrow_screen_only_tables_scroll_sideways(opened):
+    opened.width(400)
+    try:
+        assert opened.ask("document.documentElement.scrollWidth") <= 400
+        assert opened.ask("document.querySelector('.scroll').scrollWidth") > 400
+    finally:
+        opened.width(1280)
