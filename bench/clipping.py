@@ -17,14 +17,22 @@ from torch import Tensor
 
 from bench.fields import PerReplica
 
+SMALL, LARGE = 1e-15, 1e18  # of a norm in float32 whose squares neither underflow nor overflow
+
 
 def gradient_norm(gradient: Tensor) -> Tensor:
     """L2 norm of every replica's gradient without overflow: m ||g / m||, m = max |g|; [..., P] -> float64 [...].
 
-    0 for g = 0; for a float32 gradient non-finite only where an entry is.
+    0 for g = 0; for a float32 gradient non-finite only where an entry is. Rows whose squares neither overflow nor
+    underflow are taken as they are: m is 1.
     """
+    norm = torch.linalg.vector_norm(gradient, dim=-1)
+    as_it_is = (norm > SMALL) & (norm < LARGE)
+    if bool(as_it_is.all()):
+        return norm.double()
     scale = _largest(gradient)
-    return scale.double()[..., 0] * torch.linalg.vector_norm(gradient / scale, dim=-1).double()
+    scaled_norm = scale.double()[..., 0] * torch.linalg.vector_norm(gradient / scale, dim=-1).double()
+    return torch.where(as_it_is, norm.double(), scaled_norm)
 
 
 def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
@@ -65,8 +73,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Clipping(ABC):
-    """A rule for gradients that are too long."""
+    """A rule for gradients that are too long.
 
+    turns: whether it may change a gradient's direction.
+    """
+
+    turns: ClassVar[bool] = True
     version: ClassVar[int] = 1  # raised whenever the rule changes
 
     @abstractmethod
@@ -88,9 +100,11 @@ class Clipping(ABC):
 
 def scaled(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
     """Gradients [..., P] whose norm [...] is above `threshold` [...] scaled down to it; the others keep their bits."""
+    if not bool((norm > threshold).any()):
+        return gradient
     factor = torch.where(norm > threshold, threshold / norm, torch.ones_like(norm))
-    # in float64, because threshold / ||g|| of an exploding net may lie below float32's range
-    return (gradient.double() * factor[..., None]).to(gradient.dtype)
+    root = factor.sqrt().to(gradient.dtype)[..., None]  # of an exploding net the factor itself may underflow in float32
+    return gradient * root * root
 
 
 def _require_positive(threshold: float, name: str = "threshold") -> None:
@@ -108,6 +122,8 @@ class NormClipping(Clipping):
     Raises ValueError if threshold <= 0.
     Source: Pascanu, Mikolov & Bengio 2013, Algorithm 1 (arXiv:1211.5063).
     """
+
+    turns = False
 
     threshold: PerReplica
 
@@ -178,6 +194,8 @@ class DecayingClipping(Clipping):
     Source: of no paper; claim 7 of the articles behind this suite.
     """
 
+    turns = False
+
     threshold: PerReplica
     final: PerReplica
     decay: Literal["linear", "exponential"]
@@ -206,6 +224,8 @@ class RelativeClipping(Clipping):
     Source: of no paper; claim 7 of the articles behind this suite.
     """
 
+    turns = False
+
     threshold: PerReplica
     window: int
     average: Literal["mean", "median"]
@@ -230,6 +250,8 @@ class AutoClip(Clipping):
     Raises ValueError if it lies outside.
     Source: Seetharaman, Wichern, Pardo & Le Roux 2020, Algorithm 1 (arXiv:2007.14469).
     """
+
+    turns = False
 
     percentile: PerReplica
 

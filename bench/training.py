@@ -99,6 +99,8 @@ class Training:
         self.delta = torch.zeros_like(self.flat)
         self.stepper = self.optimizer.build(self.delta)
         self.weight_decay = self._column(self.optimizer.weight_decay)
+        decays = (self.optimizer.weight_decay, self.optimizer.decoupled_decay)
+        self._decays = any(bool((torch.as_tensor(decay) != 0).any()) for decay in decays)
         self.schedule = joined([replica.schedule for replica in replicas], device)
         self.active = torch.ones(len(replicas), dtype=torch.bool, device=device)
         self.alive = np.ones(len(replicas), dtype=bool)
@@ -290,19 +292,23 @@ class Training:
         In this order: non-finite policy, clip, noise, L2, optimizer, decoupled decay, weights.
         """
         gradient = gradients.gradient
-        finite = gradient.isfinite().all(-1)
+        norm = gradient_norm(gradient)
+        finite = norm.isfinite()
         stepping = self.active & finite
         self.nonfinite[update] = (self.active & ~finite).cpu().numpy()
         if self.policy.stops:
-            for replica in (self.active & ~finite).nonzero().flatten().tolist():
+            for replica in np.flatnonzero(self.nonfinite[update]):
                 self.diverged_at[replica] = update + 1
             self.active = stepping
         replacement = self.policy.replacement(self.flat, self._recurrent)
         if replacement is not None:
             gradient, stepping = gradient.where(finite[:, None], replacement), self.active
-        norm = gradient_norm(gradient)
-        gradient = gradient.where(stepping[:, None], torch.zeros_like(gradient))
-        norm_of_steps = norm.where(stepping, torch.zeros_like(norm))
+            norm = gradient_norm(gradient)
+        all_step = bool(stepping.all())
+        norm_of_steps = norm
+        if not all_step:
+            gradient = gradient.where(stepping[:, None], torch.zeros_like(gradient))
+            norm_of_steps = norm.where(stepping, torch.zeros_like(norm))
         clipped = self.clipping.clip(self._clipping_step(update, gradient, norm_of_steps))
         self._note_clipping(update, norm, gradient, clipped, stepping)
         look = self._look(update, batch)
@@ -310,16 +316,19 @@ class Training:
             noise = remedy.noise(look, self._stream(name, update))
             clipped = clipped if noise is None else clipped + noise
 
-        kept = None if bool(stepping.all()) else self._optimizer_rows(~stepping)
+        kept = {} if all_step else self._optimizer_rows(~stepping)
         self.delta.zero_()
-        self.delta.grad = clipped + self.weight_decay * self.flat
+        self.delta.grad = clipped + self.weight_decay * self.flat if self._decays else clipped
         self.stepper.step()
-        if kept is not None:
-            self._restore(kept, ~stepping)
-        step = self.delta.where(stepping[:, None], torch.zeros_like(self.delta))
         lr = self.optimizer.lr * self.schedule.factor(update, self.updates)
-        remaining = (1 - lr * self.optimizer.decoupled_decay).where(stepping, torch.ones_like(lr))
-        self.flat = self._column(remaining) * self.flat + self._column(lr) * step
+        after = self.flat
+        if self._decays:
+            after = self._column(1 - lr * self.optimizer.decoupled_decay) * after
+        after = after + self._column(lr) * self.delta
+        if not all_step:
+            self._restore(kept, ~stepping)
+            after = after.where(stepping[:, None], self.flat)
+        self.flat = after
 
     def _column(self, values: Tensor | float) -> Tensor:
         """A number per replica, as it multiplies the rows of `flat`: [R] -> [R, 1] in the run's precision."""
@@ -340,11 +349,13 @@ class Training:
 
     def _note_clipping(self, update: int, norm: Tensor, gradient: Tensor, clipped: Tensor, stepping: Tensor) -> None:
         """The norm before clipping, the factor by which clipping shortened it (1 for a zero gradient), and the turn."""
-        shrink = torch.where(norm > 0, gradient_norm(clipped) / norm, torch.ones_like(norm))
+        shrink = torch.ones_like(norm)
+        if clipped is not gradient:
+            shrink = torch.where(norm > 0, gradient_norm(clipped) / norm, shrink)
+            if self.clipping.turns:
+                self.cosines[update] = cosine(gradient, clipped).cpu().numpy()
         self.norms[update] = norm.cpu().numpy()
         self.shrinks[update] = shrink.where(stepping, torch.full_like(norm, torch.nan)).cpu().numpy()
-        if not torch.equal(gradient, clipped):
-            self.cosines[update] = cosine(gradient, clipped).cpu().numpy()
 
     def _measure(
         self, update: int, names: list[str], trace: dict[str, Tensor], rows: Sequence[int] | None = None

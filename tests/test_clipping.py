@@ -112,6 +112,15 @@ def test_clipping_twice_is_clipping_once(name):
     assert torch.allclose(rule.repaired(rule.repaired(state)), rule.repaired(state), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_that_says_so_turns_no_gradient(name):
+    gradient, rule = noise(size=10).double(), config.example(f"clipping/{name}")
+    clipped = clip(rule, gradient, update=5, past=torch.full((5, 4), 1e-3).double())
+    if not rule.turns:
+        assert (gradient_norm(clipped) < gradient_norm(gradient)).all()
+        assert torch.allclose(cosine(gradient, clipped), torch.ones(4).double(), rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", WITH_THRESHOLD)
 @pytest.mark.parametrize("threshold", [0.0, -1.0, math.nan])
 def test_a_threshold_must_be_positive(name, threshold):
