@@ -253,19 +253,17 @@ class Training:
         if count not in self._probes:
             stream = Stream(self.seeds, "probe", dtype=self.flat.dtype, device=self.device)
             batch = self._collection("heldout", count) or self.task.sample(stream, count)
-            self._probes[count] = batch._replace(inputs=batch.inputs.double()).at(self._looked_at)
+            self._probes[count] = batch._replace(inputs=batch.inputs.double()).mapped(self._as_looked_at)
         return self._probes[count]
 
-    @cached_property
-    def _looked_at(self) -> list[int]:
-        """The replicas as measurements see them, at times with a copy of the last one.
+    def _as_looked_at(self, values: Tensor) -> Tensor:
+        """Numbers of every replica [R, ...] as measurements see them, at times with a copy of the last one's.
 
         What stands at the end of a tensor, and does not fill whole vector registers, is computed in another way than
         the rest, and so is the product of a single matrix: then that is the copy.
         """
-        every = list(range(len(self.replicas)))
         whole = self.network.cell.hidden % WHOLE_REGISTERS == 0
-        return every if whole and len(every) > 1 else [*every, every[-1]]
+        return values if whole and len(values) > 1 else torch.cat((values, values[-1:]))
 
     def _gradients(self, update: int, batch: Batch, traced: bool) -> tuple[Batch, Gradients]:
         """Gradients of the loss with its penalties, on the batch as the remedies leave it, which is returned too."""
@@ -364,9 +362,9 @@ class Training:
         snapshot = Snapshot(
             network=self.network,
             task=self.task,
-            parameters=self.flat[self._looked_at],
+            parameters=self._as_looked_at(self.flat),
             heldout=self._probed,
-            trace={name: norms[self._looked_at] for name, norms in trace.items()},
+            trace={name: self._as_looked_at(norms) for name, norms in trace.items()},
         )
         for name in names:
             measurement = self.replicas[0].measurement[name]

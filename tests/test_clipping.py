@@ -116,7 +116,7 @@ def test_clipping_twice_is_clipping_once(name):
 def test_a_rule_that_says_so_turns_no_gradient(name):
     gradient, rule = noise(size=10).double(), config.example(f"clipping/{name}")
     clipped = clip(rule, gradient, update=5, past=torch.full((5, 4), 1e-3).double())
-    if not rule.turns:
+    if not rule.turns and name != "none":
         assert (gradient_norm(clipped) < gradient_norm(gradient)).all()
         assert torch.allclose(cosine(gradient, clipped), torch.ones(4).double(), rtol=1e-14)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
+import math
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,13 @@ from bench.sweep.places import Task, Tasks
 from bench.sweep.progress import SweepProgress
 from bench.sweep.worker import Interrupted, Lost, Order, asked_by_signals, train
 
-SILENT = 30.0  # seconds that a Slurm task may be neither queued nor answered before it counts as dead
+SILENT = 30.0  # seconds that a Slurm task may have left the queue without an answer before it counts as dead
+ASK = 5.0  # seconds between two questions to Slurm
+ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
+    *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
+}  # what Slurm calls a task that does not go on
+log = logging.getLogger(__name__)
 
 
 def carry(order: Order) -> Lost:
@@ -43,25 +51,23 @@ class Submitit(Tasks):
     """submitit's own processes on this machine (`local`), or Slurm.
 
     settings: of submitit's AutoExecutor, such as timeout_min or slurm_partition. folder: for its files.
-    Raises ConfigError if submitit is not there, or does not know a setting.
+    Raises ConfigError if submitit or Slurm is not there, or a setting is not known.
     """
 
     def __init__(self, at_once: int | None, cluster: str, settings: Mapping[str, Any], folder: Path) -> None:
         super().__init__(at_once)
-        self._submitit = _needed("submitit", "slurm" if cluster == "slurm" else "submitit", "slurm")
-        self._cluster, self._settings, self._folder = cluster, dict(settings), folder
-
-    def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
+        submitit = _needed("submitit", "slurm" if cluster == "slurm" else "submitit", "slurm")
+        self._queue = Queue() if cluster == "slurm" else None
         try:
-            self._executor = self._submitit.AutoExecutor(self._folder, cluster=self._cluster)
-            self._executor.update_parameters(**{"timeout_min": 24 * 60, "cpus_per_task": 1, **self._settings})
+            self._executor = submitit.AutoExecutor(folder, cluster=cluster)
+            self._executor.update_parameters(**{"timeout_min": 24 * 60, "cpus_per_task": 1, **settings})
         except (NameError, RuntimeError, TypeError) as error:
-            given = f"hydra.launcher.where={self._cluster} settings={self._settings}"
+            given = f"hydra.launcher.where={cluster} settings={dict(settings)}"
             raise ConfigError(f"{given}: {' '.join(str(error).split())}") from None
-        return super().run(orders, progress)
 
-    def start(self, order: Order) -> Task:
-        return SubmititTask(order, self._executor.submit(Requeued(), order), self._cluster)
+    def start(self, order: Order, slot: int) -> Task:
+        job = self._executor.submit(Requeued(), order)
+        return SubmititTask(order, job) if self._queue is None else SlurmTask(order, job, self._queue)
 
 
 class Requeued:
@@ -77,16 +83,12 @@ class Requeued:
 class SubmititTask(Task):
     """A job of submitit."""
 
-    def __init__(self, order: Order, job: Any, cluster: str) -> None:
+    def __init__(self, order: Order, job: Any) -> None:
         super().__init__(order)
-        self._job, self._cluster = job, cluster
+        self._job = job
         self._crash: str | None = None
-        self._seen = time.monotonic()
 
     def has_ended(self, progress: SweepProgress) -> bool:
-        if self._is_gone():
-            self._crash = "the task left Slurm's queue without an answer (out of memory?)"
-            return True
         if not self._job.done():
             return False
         try:
@@ -94,15 +96,6 @@ class SubmititTask(Task):
         except Exception as error:  # whatever the task raised, or the way in which it died
             self._crash = f"the task died: {str(error).strip().splitlines()[-1]}"
         return True
-
-    def _is_gone(self) -> bool:
-        """Whether it is not in Slurm's queue any more and gave no answer: without accounting Slurm tells no more."""
-        if self._cluster != "slurm" or self._job.paths.result_pickle.exists():
-            return False
-        command = ["squeue", "--noheader", "--jobs", str(self._job.job_id)]
-        if subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip():
-            self._seen = time.monotonic()
-        return time.monotonic() - self._seen > SILENT
 
     @property
     def crash(self) -> str | None:
@@ -115,6 +108,53 @@ class SubmititTask(Task):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and any(one.is_locked for one in self.order.directories):
             time.sleep(0.05)
+
+
+class SlurmTask(SubmititTask):
+    """A job of submitit in Slurm's queue.
+
+    submitit itself asks Slurm's accounting whether a job has died. Where there is none it would wait for ever, so the
+    queue is asked here.
+    """
+
+    def __init__(self, order: Order, job: Any, queue: Queue) -> None:
+        super().__init__(order, job)
+        self._queue = queue
+        self._seen = time.monotonic()
+
+    def has_ended(self, progress: SweepProgress) -> bool:
+        if self._job.paths.result_pickle.exists():
+            return super().has_ended(progress)
+        state = self._queue.state(self._job.job_id)
+        if state not in ENDED:
+            self._seen = time.monotonic()
+        if time.monotonic() - self._seen <= SILENT:  # a network disk may show the answer later than Slurm the end
+            return False
+        self._crash = f"the task ended without an answer, in Slurm's words {state}"
+        return True
+
+
+class Queue:
+    """Slurm's queue, asked once for all tasks. It keeps a task for some minutes after its end (`MinJobAge`)."""
+
+    def __init__(self) -> None:
+        self._asked = -math.inf
+        self._states: dict[str, str] | None = None
+
+    def state(self, job: str) -> str | None:
+        """In Slurm's words, COMPLETED for a job that is no longer known; None where Slurm does not answer."""
+        if time.monotonic() - self._asked > ASK:
+            self._states, self._asked = self._answer(), time.monotonic()
+        return None if self._states is None else self._states.get(job, "COMPLETED")
+
+    def _answer(self) -> dict[str, str] | None:
+        command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A %T"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return dict(line.split() for line in answer.stdout.splitlines())  # type: ignore[misc]
+        if self._states is not None or self._asked == -math.inf:
+            log.warning("Slurm does not say how its tasks are: %s", answer.stderr.strip())
+        return None
 
 
 class Ray(Tasks):
@@ -138,7 +178,7 @@ class Ray(Tasks):
             if ours:
                 self._ray.shutdown()
 
-    def start(self, order: Order) -> Task:
+    def start(self, order: Order, slot: int) -> Task:
         return RayTask(order, self._ray, self._ray.remote(**self._settings)(carry).remote(order))
 
 

@@ -14,9 +14,10 @@ from bench.results import RunDirectory
 from bench.sweep.packs import packs
 from bench.sweep.places import Place
 from bench.sweep.progress import SweepProgress
-from bench.sweep.worker import Order
+from bench.sweep.worker import Order, give_up
 
 POLL = 0.2  # seconds between two looks at what another process trains
+TRIES = 3  # in a row that may bring a run no further before it fails
 log = logging.getLogger(__name__)
 
 
@@ -47,11 +48,17 @@ class Execution:
 
         Runs that another process holds are waited for, and what it leaves undone when it ends is done here.
         """
-        left, waits = dict(todo), False
+        left, waits, idle = dict(todo), False, Counter[int]()
         while left and time.time() < self.deadline:
             free = [k for k, directory in left.items() if not directory.is_locked]
             if free:
-                self._train(free, [left[k].checkpointed_update for k in free])
+                reached = {k: left[k].checkpointed_update for k in free}
+                self._train(free, list(reached.values()))
+                idle.update(free)
+                for k in free:
+                    if left[k].checkpointed_update > reached[k]:
+                        del idle[k]
+                self._give_up([k for k in free if idle[k] == TRIES and not self._is_settled(left[k])])
                 if self.jobs[0].budget.fail_fast and any(directory.has_failed for directory in left.values()):
                     break
             elif not waits:
@@ -61,6 +68,10 @@ class Execution:
                 time.sleep(POLL)
             left = {k: directory for k, directory in left.items() if not self._is_settled(directory)}
         self._say_what_is_left(list(todo.values()))
+
+    def _give_up(self, chosen: Sequence[int]) -> None:
+        reason = f"its worker ended {TRIES} times without an outcome and brought it no further"
+        self.lost |= give_up(self.order.of(chosen), reason, 0.0)
 
     def _is_settled(self, directory: RunDirectory) -> bool:
         if directory.run_id in self.lost or directory.is_whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import multiprocessing
@@ -22,8 +23,7 @@ from bench.sweep.worker import (
     Lost,
     Order,
     asked_by_signals,
-    describe_environment,
-    fail,
+    give_up,
     handled,
     train,
     work,
@@ -35,8 +35,11 @@ log = logging.getLogger(__name__)
 class Task(ABC):
     """An order that is carried out elsewhere.
 
-    lost: runs of which nothing could be written, and why; known when it has ended.
+    slot: its place among the running ones. lost: runs of which nothing could be written, and why; known when it has
+    ended.
     """
+
+    slot: int
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -115,8 +118,8 @@ class Tasks(Place):
         self.shares = at_once or 1
 
     @abstractmethod
-    def start(self, order: Order) -> Task:
-        """Have an order carried out."""
+    def start(self, order: Order, slot: int) -> Task:
+        """Have an order carried out; `slot` is the least number that no running task has."""
 
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
         waiting, running = deque(orders), list[Task]()
@@ -126,7 +129,9 @@ class Tasks(Place):
                 if waiting and time.time() >= waiting[0].deadline:
                     waiting.clear()
                 while waiting and len(running) < self.at_once:
-                    running.append(self.start(waiting.popleft()))
+                    slot = next(k for k in itertools.count() if all(task.slot != k for task in running))
+                    running.append(self.start(waiting.popleft(), slot))
+                    running[-1].slot = slot
                 if running:
                     running[0].pause(running)
                 for task in [task for task in running if task.has_ended(progress)]:
@@ -159,38 +164,24 @@ def _left_behind(task: Task) -> list[Order]:
     """What a task that died leaves to be done: two halves, or nothing where only the guilty run is left."""
     if task.crash is None:
         return []
-    directories = task.order.directories
-    left = [k for k, one in enumerate(directories) if not one.is_there and not one.is_locked]
+    left = [k for k, one in enumerate(task.order.directories) if not one.is_there and not one.is_locked]
     if len(left) > 1:
         log.warning("a pack of %d failed, %s: tried again in halves", len(left), task.crash)
         return [task.order.of(half) for half in (left[: len(left) // 2], left[len(left) // 2 :])]
-    for k in left:
-        try:
-            _note_death(task, k, task.crash)
-        except OSError as error:
-            task.lost[directories[k].run_id] = f"{task.crash}; {directories[k].path}: {error.strerror}"
+    task.lost |= give_up(task.order.of(left), task.crash, time.perf_counter() - task.began)
     return []
 
 
-def _note_death(task: Task, k: int, reason: str) -> None:
-    """Give the k-th run of an order its outcome, unless another process has taken it by now."""
-    directory, order = task.order.directories[k], task.order
-    with directory.locked() as ours:
-        if ours:
-            directory.begin(order.configs[k], order.overrides[k], describe_environment(order.jobs[k]))
-            fail(directory, reason, time.perf_counter() - task.began, [reason])
-
-
 class Worker(Task):
-    """A process on this machine."""
+    """A process on this machine. gpu: the one it is to use, None without."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, gpu: int | None) -> None:
         super().__init__(order)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["bench.sweep.worker"])  # torch is imported once, not once a pack
         self.pipe: Connection
         self.pipe, theirs = context.Pipe(duplex=False)
-        self.process: ForkServerProcess = context.Process(target=work, args=(order, theirs), daemon=True)
+        self.process: ForkServerProcess = context.Process(target=work, args=(order, theirs, gpu), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -234,10 +225,17 @@ class Worker(Task):
 
 
 class Workers(Tasks):
-    """Processes on this machine, one thread each; a single pack needs none of its own."""
+    """Processes on this machine, one thread each; a single pack needs none of its own.
+
+    gpus: how many there are to train on, 0 for none; processes side by side have different ones as long as they last.
+    """
+
+    def __init__(self, at_once: int, gpus: int = 0) -> None:
+        super().__init__(at_once)
+        self.gpus = gpus
 
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
         return Here().run(orders, progress) if len(orders) == 1 else super().run(orders, progress)
 
-    def start(self, order: Order) -> Task:
-        return Worker(order)
+    def start(self, order: Order, slot: int) -> Task:
+        return Worker(order, slot % self.gpus if self.gpus else None)

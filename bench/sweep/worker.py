@@ -94,9 +94,14 @@ class Asked:
         self._asked = True
 
 
-def work(order: Order, pipe: Connection) -> None:
-    """Main function of a worker process; tells through the pipe where it stands, and at last what it has lost."""
+def work(order: Order, pipe: Connection, gpu: int | None) -> None:
+    """Main function of a worker process; tells through the pipe where it stands, and at last what it has lost.
+
+    gpu: the one that `cuda` means here, None without.
+    """
     asked = Asked()
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
     signal.signal(signal.SIGTERM, lambda number, frame: asked.now())
     threading.Thread(target=_end_with_parent, args=(asked,), daemon=True).start()
@@ -321,6 +326,25 @@ def maker(job: Job) -> dict[str, str]:
 def fail(directory: RunDirectory, message: str, seconds: float, lines: Sequence[str]) -> None:
     """Note a run that could not be carried out; an outcome like any other."""
     directory.fail({"outcome": "failed", "message": message, "seconds": seconds}, lines)
+
+
+def give_up(order: Order, reason: str, seconds: float) -> Lost:
+    """Note that runs have failed whose training left no outcome, but for those that another process has taken by now.
+
+    Returns those for which that could not be written, and why.
+    """
+    lost = Lost()
+    for job, directory, config, given in zip(
+        order.jobs, order.directories, order.configs, order.overrides, strict=True
+    ):
+        try:
+            with directory.locked() as ours:
+                if ours:
+                    directory.begin(config, given, describe_environment(job))
+                    fail(directory, reason, seconds, [reason])
+        except OSError as error:
+            lost[directory.run_id] = f"{reason}; {directory.path}: {error.strerror}"
+    return lost
 
 
 def history(record: Record) -> list[str]:
