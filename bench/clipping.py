@@ -177,7 +177,9 @@ class ParameterNormClipping(Clipping):
         clipped = step.gradient.clone()
         for part in step.parts(clipped).values():
             flat = part.flatten(1)
-            part.copy_(scaled(flat, gradient_norm(flat), self.threshold).view_as(part))
+            shorter = scaled(flat, gradient_norm(flat), self.threshold)
+            if shorter is not flat:
+                part.copy_(shorter.view_as(part))
         return clipped
 
 

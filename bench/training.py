@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,9 +16,10 @@ from bench.checkpoints import State
 from bench.clipping import Step, cosine, gradient_norm
 from bench.engines.engine import Engine, Gradients, Program, Treatment
 from bench.fields import joined
-from bench.measurements.measurement import Columns, Snapshot
+from bench.measurements.measurement import Snapshot
 from bench.network import Network
 from bench.outcomes import Rule, outcome
+from bench.records import Record, clipping_blocks, facts
 from bench.remedies.remedy import Look
 from bench.replicas import Replica
 from bench.streams import Stream
@@ -27,22 +27,8 @@ from tasks.task import Batch
 
 EVALUATION_BATCH = 64  # held-out sequences at a time; each such chunk has its own stream, so this is part of the data
 NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that it has about this many numbers
-CLIPPING_BLOCKS = 10_000
 WHOLE_REGISTERS = 16  # torch's vector loops take two registers at a time, on AVX512 16 numbers in float64
 SERIES = ("norms", "shrinks", "cosines", "nonfinite")  # what is kept of every update, each [update, R]
-
-
-@dataclass
-class Record:
-    """What is known of a run: `outcome`, one value per column, and tables, one list of row blocks each."""
-
-    outcome: dict[str, object] = field(default_factory=dict)
-    tables: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
-
-    def table(self, name: str) -> dict[str, np.ndarray]:
-        """All rows of a table, by column."""
-        blocks = self.tables[name]
-        return {column: np.concatenate([block[column] for block in blocks]) for column in blocks[0]}
 
 
 class Judgement(NamedTuple):
@@ -459,51 +445,14 @@ class Training:
                 "final_loss": final_loss,
                 "final_skill": final_skill,
                 "final_accuracy": final_accuracy,
-                **self._facts(),
+                **facts(self.task, self.network),
                 "sequences": done * replica.batch_size,
                 "seconds": float(self.seconds[r]),
                 "pack_width": len(self.replicas),
             }
-            record.tables["clipping"].append(self._clipping_blocks(r))
+            series = {name: getattr(self, name)[:, r] for name in SERIES}
+            record.tables["clipping"].append(clipping_blocks(**series))
         return self.records
-
-    def _facts(self) -> dict[str, object]:
-        """What the task and the network are, as every table row should say."""
-        task = self.task
-        return {
-            "baseline_loss": task.baseline_loss,
-            "chance_accuracy": task.chance_accuracy,
-            "min_lag": task.min_lag,
-            "mean_lag": task.mean_lag,
-            "steps": task.steps,
-            "scored_first": task.scored.start + 1,
-            "scored_last": task.scored.stop,
-            "parameters": self.network.parameter_count,
-            "recurrent_parameters": self.network.recurrent_parameter_count,
-        }
-
-    def _clipping_blocks(self, replica: int) -> dict[str, np.ndarray]:
-        """The norms before clipping: of every update of a short run, else in at most 10 000 blocks of equal length."""
-        length = -(-self.updates // CLIPPING_BLOCKS)
-        starts = np.arange(0, self.updates, length)
-        norms, shrinks, cosines = (values[:, replica] for values in (self.norms, self.shrinks, self.cosines))
-        seen = ~np.isnan(shrinks)
-        with np.errstate(divide="ignore"):
-            logs = np.where(seen, np.log(norms), 0.0)
-        count = np.add.reduceat(seen, starts, dtype=np.int32)
-        nonfinite = np.add.reduceat(self.nonfinite[:, replica], starts, dtype=np.int32)
-        columns = {
-            "update": np.minimum(starts + length, self.updates).astype(np.int32),
-            "count": count,
-            "clipped": np.add.reduceat(seen & (shrinks < 1), starts, dtype=np.int32),
-            "nonfinite": nonfinite,
-            "shrink_sum": np.add.reduceat(np.where(seen, shrinks, 0.0), starts).astype(np.float32),
-            "cosine_sum": np.add.reduceat(np.where(seen, cosines, 0.0), starts).astype(np.float32),
-            "norm_min": np.minimum.reduceat(np.where(seen, norms, np.inf), starts).astype(np.float32),
-            "norm_max": np.maximum.reduceat(np.where(seen, norms, -np.inf), starts).astype(np.float32),
-            "norm_log_mean": (np.add.reduceat(logs, starts) / np.maximum(count, 1)).astype(np.float32),
-        }
-        return {name: values[count + nonfinite > 0] for name, values in columns.items()}
 
 
 def _per_replica(value: object, delta: Tensor) -> bool:

@@ -26,7 +26,7 @@ LEAVES = (
 )
 NETWORK = ("bench.network",)
 MEASUREMENTS = ("bench.measurements", "bench.remedies")
-MACHINERY = ("bench.engines", "bench.replicas", "bench.training")
+MACHINERY = ("bench.engines", "bench.records", "bench.replicas", "bench.training")
 AROUND = (
     "bench.checking",
     "bench.config",

@@ -314,7 +314,7 @@ def test_measurement_and_evaluation_grids(make_replica):
 def test_long_series_of_norms_are_kept_in_blocks(make_replica, monkeypatch):
     replica = make_replica("updates=25")
     whole = train([replica])[1][0].table("clipping")
-    monkeypatch.setattr("bench.training.CLIPPING_BLOCKS", 10)
+    monkeypatch.setattr("bench.records.MOST_BLOCKS", 10)
     blocks = train([replica])[1][0].table("clipping")
     assert blocks["update"].tolist() == [3, 6, 9, 12, 15, 18, 21, 24, 25]
     assert blocks["count"].tolist() == [3] * 8 + [1]
