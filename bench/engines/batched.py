@@ -38,6 +38,11 @@ class Batched(Engine):
     def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         return BatchedProgram(network, task, treatment)
 
+    def kept(self, network: Network, steps: int, sequences: int) -> int:
+        blocks = {LSTM: 6, GRU: 4}.get(type(network.cell), 0)  # the gates; c, tanh(c)
+        rows = 2 if isinstance(network.cell, Elman) and network.cell.activation == "silu" else 1  # h; the sigmoid
+        return steps * sequences * (blocks * network.padded_hidden + rows * _row(network))
+
 
 class BatchedProgram(Program):
     """The loops over time; what a step does is the `Sweep` of the cell."""
@@ -129,7 +134,7 @@ class Sweep(ABC):
 
     def __init__(self, network: Network, flat: Tensor, sequences: int, slots: int) -> None:
         replicas, hidden = len(flat), network.padded_hidden
-        width = padded(hidden + network.inputs + 1, COLUMN_MULTIPLE)
+        width = _row(network)
         self.slots = slots
         self.hidden = slice(0, hidden)
         self.input = slice(hidden, hidden + network.inputs)
@@ -451,6 +456,11 @@ def tanh_of_half(a: Tensor, denominator: Tensor, out: Tensor) -> None:
     a.clamp_max_(SATURATED).expm1_()
     torch.add(a, 2, out=denominator)
     torch.div(a, denominator, out=out)
+
+
+def _row(network: Network) -> int:
+    """K, the columns of [h | x | 1 | 0]."""
+    return padded(network.padded_hidden + network.inputs + 1, COLUMN_MULTIPLE)
 
 
 def _elman_sweep(network: Network, flat: Tensor, sequences: int, slots: int) -> Sweep:

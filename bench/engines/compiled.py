@@ -46,6 +46,10 @@ class Compiled(Engine):
     def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         return CompiledProgram(network, task, treatment)
 
+    def kept(self, network: Network, steps: int, sequences: int) -> int:
+        per_step = {"lstm": 7, "gru": 5}.get(_kind(network.cell), 1)  # h; c, tanh(c); the blocks where there are gates
+        return per_step * steps * sequences * network.padded_hidden
+
 
 def _kind(cell: Cell) -> str:
     """The kernel's name of a cell's recurrence; the empty word if it has none."""

@@ -158,3 +158,12 @@ class Engine(ABC):
     @abstractmethod
     def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         """The engine set up for one network and task."""
+
+    def kept(self, network: Network, steps: int, sequences: int) -> int:
+        """Numbers that the way back through `steps` steps needs of one replica, its parameters aside.
+
+        Where an engine does not say, what an autograd graph is seen to take: with gates 8 numbers for each of their
+        blocks, 4 without.
+        """
+        gates = len(network.cell.gates)
+        return (8 * gates or 4) * steps * sequences * network.padded_hidden

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.config import ConfigError
@@ -56,14 +57,24 @@ class Submitit(Tasks):
 
     def __init__(self, at_once: int | None, cluster: str, settings: Mapping[str, Any], folder: Path) -> None:
         super().__init__(at_once)
-        submitit = _needed("submitit", "slurm" if cluster == "slurm" else "submitit", "slurm")
+        self._submitit = _needed("submitit", "slurm" if cluster == "slurm" else "submitit", "slurm")
+        self._cluster, self._settings, self._folder = cluster, dict(settings), folder
+        with TemporaryDirectory() as scratch:  # a mistake is told before anything is written where results go
+            self._set_up(Path(scratch))
         self._queue = Queue() if cluster == "slurm" else None
+
+    def _set_up(self, folder: Path) -> Any:
         try:
-            self._executor = submitit.AutoExecutor(folder, cluster=cluster)
-            self._executor.update_parameters(**{"timeout_min": 24 * 60, "cpus_per_task": 1, **settings})
+            executor = self._submitit.AutoExecutor(folder, cluster=self._cluster)
+            executor.update_parameters(**{"timeout_min": 24 * 60, "cpus_per_task": 1, **self._settings})
         except (NameError, RuntimeError, TypeError) as error:
-            given = f"hydra.launcher.where={cluster} settings={dict(settings)}"
+            given = f"hydra.launcher.where={self._cluster} settings={self._settings}"
             raise ConfigError(f"{given}: {' '.join(str(error).split())}") from None
+        return executor
+
+    def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
+        self._executor = self._set_up(self._folder)
+        return super().run(orders, progress)
 
     def start(self, order: Order, slot: int) -> Task:
         job = self._executor.submit(Requeued(), order)
@@ -151,7 +162,7 @@ class Queue:
         command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A %T"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
-            return dict(line.split() for line in answer.stdout.splitlines())  # type: ignore[misc]
+            return dict(line.split() for line in answer.stdout.splitlines())
         if self._states is not None or self._asked == -math.inf:
             log.warning("Slurm does not say how its tasks are: %s", answer.stderr.strip())
         return None

@@ -11,8 +11,9 @@ from typing import Any
 
 from bench.config import Job
 from bench.results import RunDirectory
-from bench.sweep.packs import packs
+from bench.sweep.packs import Pack, packs
 from bench.sweep.places import Place
+from bench.sweep.planning import tell
 from bench.sweep.progress import SweepProgress
 from bench.sweep.worker import Order, give_up
 
@@ -80,17 +81,31 @@ class Execution:
 
     def _train(self, chosen: Sequence[int], reached: Sequence[int]) -> None:
         jobs = [self.jobs[k] for k in chosen]
+        planned = self._planned(jobs, reached)
+        orders = [self.order.of([chosen[k] for k in pack.jobs]) for pack in planned]
+        ids = [job.replica.run_id for job in jobs]
+        updates = {run_id: job.replica.updates for run_id, job in zip(ids, jobs, strict=True)}
+        with SweepProgress(updates, dict(zip(ids, reached, strict=True))) as progress:
+            self.lost |= self.place.run(orders, progress)
+
+    def _planned(self, jobs: Sequence[Job], reached: Sequence[int]) -> list[Pack]:
         planned = packs(jobs, self.width, self.memory, self.place.shares, reached)
         widths = Counter(pack.width for pack in planned)
         described = [f"{count} of width {width}" for width, count in sorted(widths.items(), reverse=True)]
         begun = sum(update > 0 for update in reached)
         going_on = f" ({begun} go on from a checkpoint)" if begun else ""
         log.info("runs to train: %d%s, packs: %s", len(jobs), going_on, ", ".join(described))
-        orders = [self.order.of([chosen[k] for k in pack.jobs]) for pack in planned]
-        ids = [job.replica.run_id for job in jobs]
-        updates = {run_id: job.replica.updates for run_id, job in zip(ids, jobs, strict=True)}
-        with SweepProgress(updates, dict(zip(ids, reached, strict=True))) as progress:
-            self.lost |= self.place.run(orders, progress)
+        return planned
+
+    def tell(self, todo: Mapping[int, RunDirectory]) -> None:
+        """Say what `carry_out` would train now, and for how long; nothing is written."""
+        reached = [directory.checkpointed_update for directory in todo.values()]
+        jobs, choices = [self.jobs[k] for k in todo], [self.order.overrides[k]["choices"] for k in todo]
+        names = [
+            f"{chosen['task']} {chosen['cell']} H={job.replica.cell.hidden}"
+            for chosen, job in zip(choices, jobs, strict=True)
+        ]
+        tell(jobs, names, self._planned(jobs, reached), reached, self.place.at_once)
 
     def _say_what_is_left(self, directories: Sequence[RunDirectory]) -> None:
         absent = sum(not directory.is_there for directory in directories) - len(self.lost)

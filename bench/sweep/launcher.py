@@ -29,13 +29,21 @@ class PackLauncher(Launcher):
     """Trains jobs in packs.
 
     where: in worker processes of this machine, or in tasks of submitit's local processes, Slurm, or Ray.
-    workers: how many at a time, each with one thread; None for one per core, of Slurm and Ray for as many as they take;
-        0 trains in this process.
+    workers: how many at a time, each with one thread; None for one per core, or one per GPU where runs train there, of
+        Slurm and Ray for as many as they take; 0 trains in this process.
     width: most replicas in a pack. memory: GiB that one pack may take.
-    settings: of submitit's executor or Ray's tasks.
+    settings: of submitit's executor or Ray's tasks. dry_run: whether only to say what would be trained, and how long.
     """
 
-    def __init__(self, where: str, workers: int | None, width: int, memory: float, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        where: str,
+        workers: int | None,
+        width: int,
+        memory: float,
+        settings: dict[str, Any],
+        dry_run: bool,
+    ) -> None:
         for name, value, least in (("workers", workers or 0, 0), ("width", width, 1), ("memory", memory, 0.01)):
             if not value >= least:
                 raise ValueError(f"hydra.launcher.{name}={value}: at least {least}")
@@ -46,6 +54,7 @@ class PackLauncher(Launcher):
         self.width = width
         self.memory = memory * 2**30
         self.settings = settings
+        self.dry_run = dry_run
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
@@ -70,13 +79,14 @@ class PackLauncher(Launcher):
         todo = {k: directories[run_id] for run_id, k in unique.items() if not directories[run_id].is_finished}
         lost: dict[str, str] = {}
         if todo:
-            place = self._place(jobs[0].results)
-            make_folder(jobs[0].results, {run_id: " ".join(job_overrides[k]) for run_id, k in unique.items()})
+            place = self._place(jobs[0])
+            if not self.dry_run:
+                make_folder(jobs[0].results, {run_id: " ".join(job_overrides[k]) for run_id, k in unique.items()})
         log.info("runs: %d, finished before: %d", len(unique), len(unique) - len(todo))
         if todo:
             execution = Execution(jobs, configs, overrides, self.width, self.memory, place)
             try:
-                execution.carry_out(dict(sorted(todo.items())))
+                (execution.tell if self.dry_run else execution.carry_out)(dict(sorted(todo.items())))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(_how_far(directories.values())) from None
             lost = execution.lost
@@ -91,20 +101,23 @@ class PackLauncher(Launcher):
             returns.append(result)
         return returns
 
-    def _place(self, results: str) -> Any:
+    def _place(self, job: Any) -> Any:
+        from torch import cuda
+
         from bench.sweep.places import Here, Workers
 
         if self.workers == 0:
             return Here()
         cores = len(os.sched_getaffinity(0))
         if self.where == "workers":
-            return Workers(self.workers or cores)
+            gpus = cuda.device_count() if job.device == "cuda" else 0
+            return Workers(self.workers or gpus or cores, gpus)
         from bench.sweep.cluster import Ray, Submitit
 
         if self.where == "submitit":
-            return Submitit(self.workers or cores, "local", self.settings, Path(results) / TASKS)
+            return Submitit(self.workers or cores, "local", self.settings, Path(job.results) / TASKS)
         if self.where == "slurm":
-            return Submitit(self.workers, "slurm", self.settings, Path(results) / TASKS)
+            return Submitit(self.workers, "slurm", self.settings, Path(job.results) / TASKS)
         return Ray(self.workers, self.settings)
 
 

@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.config import Job
+from bench.training import EVALUATION_BATCH
 
 BYTES = {"float32": 4, "float64": 8}
-COPIES = 8  # buffers of the size of a replica's states in time that an engine keeps at most
+VECTORS = 10  # of the length of a replica's parameters: they, gradient, clipped, step, optimizer state, intermediates
+OUTPUTS = 3  # copies of a batch's outputs: as the engine writes them, as they are judged, their derivative
+DRAWING = 24  # bytes per sequence and step while random numbers are drawn, as whole words
+SERIES = 3 * 8 + 1  # bytes that are kept of every update
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def packs(
     result = []
     for members in groups.values():
         job, cost = jobs[members[0]], costs[members[0]]
-        fitting = max(1, min(width, int(memory / _bytes(job))))
+        fitting = max(1, min(width, int(memory / sum(taken(job).values()))))
         share = math.ceil(cost * len(members) * places / total)
         count = max(math.ceil(len(members) / fitting), min(share, len(members)))
         for k in range(count):
@@ -52,13 +56,22 @@ def packs(
     return sorted(result, key=lambda pack: -pack.cost)
 
 
-def _bytes(job: Job) -> float:
-    """An upper estimate of what one replica of a pack takes."""
+def taken(job: Job) -> dict[str, int]:
+    """Bytes that one replica of a pack takes, by what for; measurements, which come and go, are left out."""
     replica = job.replica
-    states = replica.task.steps * replica.batch_size * replica.network.padded_hidden
-    heldout = replica.evaluation.sequences * replica.task.steps * replica.task.inputs
-    blocks = max(1, len(replica.cell.gates))
-    return BYTES[replica.precision] * (COPIES * blocks * states + heldout + 8 * replica.network.flat_size)
+    task, network, judged = replica.task, replica.network, replica.evaluation
+    read = len(task.scored) + task.steps - task.least_steps
+    numbers = {
+        "engine": job.engine.kept(network, task.steps, replica.batch_size),
+        "parameters": VECTORS * network.flat_size,
+        # at its end the held-out sequences and the final ones
+        "sequences": (judged.sequences + judged.final + replica.batch_size) * task.steps * task.inputs,
+        "outputs": OUTPUTS * max(replica.batch_size, EVALUATION_BATCH) * read * network.padded_outputs,
+    }
+    return {part: BYTES[replica.precision] * count for part, count in numbers.items()} | {
+        "drawing": DRAWING * max(replica.batch_size, EVALUATION_BATCH) * task.steps,
+        "series": SERIES * replica.updates,
+    }
 
 
 def _cost(job: Job, reached: int) -> float:

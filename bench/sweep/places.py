@@ -73,9 +73,11 @@ class Place(ABC):
     """Where packs run.
 
     shares: into how many parts of equal work a sweep is cut at least, so that none of its places stands idle.
+    at_once: how many packs are trained at a time, inf for as many as there are.
     """
 
     shares: int = 1
+    at_once: float = 1
 
     @abstractmethod
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:

@@ -25,7 +25,7 @@ class SearchSweeper(UnionSweeper):
     `tuning` below it. Nothing else is kept: the same command asks the same trials again and finds them finished.
 
     space: what is searched, each as `KEY SCALE LOW HIGH`, the scale `log` or `linear`. seed: of the search.
-    Raises ValueError on numbers out of range, or where optuna is not installed.
+    Raises ValueError on numbers out of range or where optuna is not installed, ConfigError if only a plan is asked for.
     """
 
     def __init__(self, space: Sequence[str], trials: int, at_once: int, confirm: int, seed: int) -> None:
@@ -55,6 +55,12 @@ class SearchSweeper(UnionSweeper):
 
     def sweep(self, arguments: list[str]) -> object:
         assert self.config is not None
+        if getattr(self.launcher, "dry_run", False):
+            from bench.config import ConfigError  # not at the top: it imports torch
+
+            raise ConfigError(
+                "hydra.launcher.dry_run=true: a search decides on its way; leave hydra/sweeper=search out"
+            )
         jobs = union(list(self.config.sweep), arguments)
         questions = list(dict.fromkeys(tuple(part for part in job if not _is_seed(part)) for job in jobs))
         seeds = sorted({int(part.split("=")[1]) for job in jobs for part in job if _is_seed(part)}) or [0]

@@ -1,12 +1,16 @@
 """Sweeps carried out by submitit and by Ray, where these are there: the numbers of one process."""
 
 import importlib.util
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from commands import assert_same_results, directories
 
 from bench.__main__ import main
+from bench.sweep import cluster
+from bench.sweep.worker import Order
 
 SMALL = [
     *("task.length=6", "cell.hidden=4", "batch_size=2", "measurement=[spectrum,training_gradient]"),
@@ -35,4 +39,71 @@ def test_a_package_that_is_not_there_is_asked_for_in_a_line(tmp_path, capsys, mo
     (line,) = capsys.readouterr().err.strip().splitlines()
     wanted = f"hydra.launcher.where={where}: needs {package}; pip install 'recurrent-memory-bench[{extra}]'"
     assert line == f"bench: {wanted}"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """A Slurm that answers what stands in `says`; None, and it cannot be reached. `asked`: how often it was."""
+    slurm = SimpleNamespace(says="", asked=0, now=1000.0)
+
+    def squeue(command, **rest):
+        slurm.asked += 1
+        assert command[0] == "squeue"
+        return subprocess.CompletedProcess(command, int(slurm.says is None), slurm.says or "", "no contact\n")
+
+    monkeypatch.setattr(cluster.subprocess, "run", squeue)
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: slurm.now))
+    return slurm
+
+
+def slurm_task(folder, queue, number):
+    answer = folder / f"{number}.pkl"
+    job = SimpleNamespace(
+        job_id=number, paths=SimpleNamespace(result_pickle=answer), done=answer.exists, result=lambda: {"run": "lost"}
+    )
+    return cluster.SlurmTask(Order([], [], []), job, queue)
+
+
+@pytest.mark.parametrize(
+    ("says", "word"), [("7 RUNNING\n8 OUT_OF_MEMORY\n", "OUT_OF_MEMORY"), ("7 PENDING\n", "COMPLETED")]
+)
+def test_a_slurm_task_that_ended_without_an_answer_has_died(tmp_path, slurm, says, word):
+    queue = cluster.Queue()
+    living, dead = (slurm_task(tmp_path, queue, number) for number in ("7", "8"))
+    slurm.says = says
+    for _ in range(100):
+        slurm.now += 1
+        assert not living.has_ended(None)
+        if dead.has_ended(None):
+            break
+    assert 1000 + cluster.SILENT < slurm.now <= 1000 + cluster.SILENT + 2
+    assert dead.crash == f"the task ended without an answer, in Slurm's words {word}"
+    assert slurm.asked <= 1 + cluster.SILENT / cluster.ASK  # once for both tasks, and not at every look
+
+
+def test_a_slurm_that_does_not_answer_is_told_once_and_nothing_is_dead(tmp_path, slurm, caplog):
+    task = slurm_task(tmp_path, cluster.Queue(), "7")
+    slurm.says = None
+    for _ in range(100):
+        slurm.now += 10
+        assert not task.has_ended(None)
+    assert [record.getMessage() for record in caplog.records] == ["Slurm does not say how its tasks are: no contact"]
+
+
+def test_the_answer_of_a_slurm_task_counts_whatever_the_queue_says(tmp_path, slurm):
+    task = slurm_task(tmp_path, cluster.Queue(), "7")
+    (tmp_path / "7.pkl").touch()
+    assert task.has_ended(None)
+    assert task.crash is None
+    assert task.lost == {"run": "lost"}
+    assert slurm.asked == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
+def test_a_setting_that_submitit_does_not_know_is_a_mistake_in_a_line(tmp_path, capsys):
+    given = ["hydra.launcher.where=submitit", "+hydra.launcher.settings.hours=1"]
+    assert main([*SMALL, f"results={tmp_path / 'results'}", *given]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("bench: hydra.launcher.where=local settings={'hours': 1}: ")
     assert not (tmp_path / "results").exists()

@@ -98,3 +98,10 @@ def test_a_search_that_makes_no_sense_is_refused_in_a_line(tmp_path, capsys, mis
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
     assert not (tmp_path / "found").exists()
+
+
+def test_a_search_cannot_be_planned(tmp_path, capsys):
+    assert main([*SMALL, f"results={tmp_path / 'r'}", "hydra/sweeper=search", "hydra.launcher.dry_run=true"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line == "bench: hydra.launcher.dry_run=true: a search decides on its way; leave hydra/sweeper=search out"
+    assert not (tmp_path / "r").exists()

@@ -21,6 +21,8 @@ from bench.__main__ import main
 from bench.analysis.survival import times
 from bench.results import RunDirectory, load
 from bench.sweep import worker
+from bench.sweep.execution import Execution
+from bench.sweep.places import Here
 from bench.training import Training
 
 KILLS = int(os.environ.get("KILLS", "20"))  # `make torture` asks for more
@@ -210,6 +212,68 @@ def test_a_killed_worker_takes_no_other_run_along(tmp_path, capsys, monkeypatch)
     runs = load(tmp_path / "a").runs.set_index("clipping.threshold")
     assert runs.index[runs["outcome"] == "failed"].tolist() == [13]
     assert runs.loc[13, "message"] == "the worker was killed by signal 9 (out of memory?)"
+
+
+ABSENT = """
+import dataclasses, os
+from bench.clipping import NormClipping
+
+@dataclasses.dataclass(frozen=True)
+class Absent(NormClipping):
+    def clip(self, step):
+        if step.update == 5 and (self.threshold == 13).any():
+            os._exit(0)
+        return super().clip(step)
+"""
+
+
+def test_a_run_whose_worker_ends_without_an_outcome_fails_after_three_tries(tmp_path, capsys, monkeypatch):
+    (tmp_path / "absent.py").write_text(ABSENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    absent = ["extensions=[absent]", "clipping._target_=absent.Absent", "cell=tanh,irnn", "clipping.threshold=13"]
+    assert run(tmp_path / "a", *absent, "hydra.launcher.workers=2") == 1
+    said = capsys.readouterr().err
+    assert said.count("runs to train: 2") == 3
+    message = "its worker ended 3 times without an outcome and brought it no further"
+    assert f"2 of 2 runs failed, the first with {message}" in said
+    assert load(tmp_path / "a").runs["message"].tolist() == [message] * 2
+
+
+def execution(results, place, *jobs):
+    asked = order(results, *jobs)
+    there = Execution(asked.jobs, asked.configs, asked.overrides, 32, 2.0**32, place)
+    return there, dict(enumerate(asked.directories))
+
+
+class Ending(Here):
+    """Trains no run; of the first orders it leaves the checkpoints that it is given."""
+
+    def __init__(self, *updates):
+        self.tries, self.updates = 0, updates
+
+    def run(self, orders, progress):
+        self.tries += 1
+        for one in (one for order in orders for one in order.directories):
+            one.path.mkdir(exist_ok=True, parents=True)
+            if self.tries <= len(self.updates):
+                one.save_checkpoint(b'\n{"update": %d}\n' % self.updates[self.tries - 1])
+        return {}
+
+
+def test_only_tries_that_bring_a_run_no_further_count(tmp_path):
+    there, todo = execution(tmp_path, place := Ending(3, 3, 3, 4, 5, 5, 6), "seed=0")
+    there.carry_out(todo)
+    assert place.tries == 7 + 3
+    assert todo[0].has_failed
+
+
+def test_a_run_that_another_process_has_taken_is_not_given_up(tmp_path):
+    asked = order(tmp_path, "seed=0", "seed=1")
+    held, free = asked.directories
+    with held.locked():
+        assert worker.give_up(asked, "no reason", 0.0) == {}
+    assert free.has_failed
+    assert not held.is_there
 
 
 def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(tmp_path, capsys, monkeypatch):

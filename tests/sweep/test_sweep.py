@@ -1,9 +1,12 @@
 """From a command line to jobs, packs and places."""
 
 import dataclasses
+import math
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
@@ -11,11 +14,19 @@ from hydra.types import RunMode
 from omegaconf import open_dict
 
 from bench import config
-from bench.sweep.launcher import Composer
-from bench.sweep.packs import packs
+from bench.__main__ import main
+from bench.engines.batched import _SWEEPS
+from bench.engines.compiled import Compiled, Pass
+from bench.sweep import places, planning, worker
+from bench.sweep.launcher import Composer, PackLauncher
+from bench.sweep.packs import packs, taken
+from bench.sweep.places import Task, Tasks, Workers
+from bench.sweep.progress import SweepProgress
 from bench.sweep.sweeper import union
+from bench.sweep.worker import Order
 
 BIG = 2.0**40
+DRY = "hydra.launcher.dry_run=true"
 
 
 def test_union_of_products_without_duplicates():
@@ -127,6 +138,171 @@ def test_no_place_stands_idle():
 
 
 def test_memory_bounds_the_width():
-    wide, narrow = (packs(jobs(lstm=8), width=32, memory=memory, places=1) for memory in (BIG, 1.0))
-    assert [pack.width for pack in wide] == [8]
-    assert [pack.width for pack in narrow] == [1] * 8
+    asked = jobs(lstm=8)
+    one = sum(taken(asked[0]).values())
+    for memory, width in ((BIG, 8), (2.5 * one, 2), (one, 1), (1.0, 1)):
+        assert [pack.width for pack in packs(asked, width=32, memory=memory, places=1)] == [width] * (8 // width)
+
+
+def test_memory_is_the_sum_of_what_is_kept():
+    said = (
+        "task=adding task.length=500 cell=lstm cell.hidden=100 engine=batched precision=float64 updates=70 device=cpu"
+    )
+    job = config.job(config.composed(*said.split(), "batch_size=16"))
+    gates, cells, rows = 4 * 112, 2 * 112, 112 + 2 + 1 + 5  # H is stored as 112, rows are padded to a multiple of 8
+    assert taken(job) == {
+        "engine": 8 * 500 * 16 * (gates + cells + rows),
+        "parameters": 8 * 10 * job.replica.network.flat_size,
+        "sequences": 8 * (1024 + 4096 + 16) * 500 * 2,
+        "outputs": 8 * 3 * 64 * 1 * 16,  # judged are 64 at a time
+        "drawing": 24 * 64 * 500,
+        "series": 25 * 70,
+    }
+
+
+@pytest.mark.parametrize("cell", ["tanh", "silu", "gru", "lstm"])
+def test_engines_keep_what_they_say(cell):
+    """By the buffers of a pass for 20 steps against those for 10."""
+    job = config.job(config.composed(f"cell={cell}", "cell.hidden=20", "engine=batched", "device=cpu"))
+    network, flat = job.replica.network, torch.zeros(1, job.replica.network.flat_size)
+    short, long = (storage(_SWEEPS[type(network.cell)](network, flat, 3, slots)) for slots in (10, 20))
+    assert long - short == job.engine.kept(network, 10, 3)
+    if Compiled().supports(network, torch.device("cpu")):
+        program = Compiled().program(network, job.replica.task)
+        size = Pass(program._shape(1, 3), torch.float32, keep=True).memory.numel()
+        states = 3 * network.padded_hidden * len(network.cell.states)  # at the start
+        assert size - states == Compiled().kept(network, job.replica.task.steps, 3)
+
+
+def storage(sweep):
+    """Numbers that the buffers of a sweep hold, each storage once."""
+    tensors = [t for value in vars(sweep).values() for t in (value if isinstance(value, list | tuple) else [value])]
+    found = [t.untyped_storage() for t in tensors if isinstance(t, torch.Tensor)]
+    return sum({one.data_ptr(): one.nbytes() // 4 for one in found}.values())
+
+
+class Slots(Tasks):
+    """Tasks that take as long as is written in `lasting`, in looks; notes the slot of each."""
+
+    def __init__(self, at_once, lasting):
+        super().__init__(at_once)
+        self.lasting, self.slots = list(lasting), []
+
+    def start(self, order, slot):
+        self.slots.append(slot)
+        return Lasting(order, self.lasting.pop(0))
+
+
+class Lasting(Task):
+    crash = None
+
+    def __init__(self, order, looks):
+        super().__init__(order)
+        self.looks = looks
+
+    def has_ended(self, progress):
+        self.looks -= 1
+        return self.looks == 0
+
+    def ask_to_end(self):
+        raise AssertionError("all have ended")
+
+    end = ask_to_end
+
+    @staticmethod
+    def pause(tasks):
+        pass
+
+
+def test_tasks_side_by_side_have_different_slots(tmp_path):
+    job = dataclasses.replace(jobs(tanh=1)[0], results=str(tmp_path))
+    place = Slots(3, [3, 1, 2, 9, 1, 1])
+    place.run([Order([job], [{}], [{}])] * 6, SweepProgress({}, {}).__enter__())
+    assert place.slots == [0, 1, 2, 1, 2, 0]
+
+
+def test_workers_side_by_side_have_a_gpu_each(monkeypatch):
+    monkeypatch.setattr(places, "Worker", lambda order, gpu: gpu)
+    assert [Workers(2, gpus=2).start(None, slot) for slot in (0, 1)] == [0, 1]
+    assert [Workers(4, gpus=2).start(None, slot) for slot in range(4)] == [0, 1, 0, 1]
+    assert Workers(2).start(None, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "at_once", "gpus"), [("cuda", None, 3, 3), ("cuda", 2, 2, 3), ("cpu", 2, 2, 0)]
+)
+def test_there_is_a_worker_for_every_gpu(monkeypatch, device, workers, at_once, gpus):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    launcher = PackLauncher("workers", workers, width=8, memory=1.0, settings={}, dry_run=False)
+    place = launcher._place(dataclasses.replace(jobs(tanh=1)[0], device=device))
+    assert (place.at_once, place.gpus) == (at_once, gpus)
+
+
+def test_a_worker_trains_on_the_gpu_that_it_is_given(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    monkeypatch.setattr(worker, "train", lambda *rest: worker.Lost())
+    monkeypatch.setattr(worker.signal, "signal", lambda *rest: None)
+    for gpu in (1, None, 0):
+        worker.work(None, SimpleNamespace(send=lambda message: None), gpu)
+    assert chosen == [1, 0]
+
+
+# --- only planned
+
+
+def test_a_dry_run_tells_the_packs_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    paces = {4: planning.Pace(36.0, 0.0), 5: planning.Pace(72.0, 0.0)}
+    timed = []
+    monkeypatch.setattr(planning, "pace", lambda jobs: timed.append(jobs) or paces[jobs[0].replica.cell.hidden])
+    sweep = ["task.length=6", "cell.hidden=4,5", "updates=100", "seed=range(4)", f"results={tmp_path / 'results'}"]
+    assert main([*sweep, "engine=batched", "hydra.launcher.workers=2", "hydra.launcher.width=2", DRY, "-m"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "runs: 8, finished before: 0",
+        "runs to train: 8, packs: 4 of width 2",
+        "   2 x adding tanh H=5, width 2, 100 updates, batched on cpu: 2 h each",
+        "   2 x adding tanh H=4, width 2, 100 updates, batched on cpu: 1 h each",
+        "about 3 h, 2 at a time; measurements not counted",
+    ]
+    assert [len(jobs) for jobs in timed] == [2, 2]  # once a kind
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_counts_what_is_left(tmp_path, capsys):
+    small = ["task.length=6", "cell.hidden=4", "evaluation.sequences=4", "evaluation.final=4", "measurement=[]"]
+    sweep = [*small, "updates=30", "seed=0,1", f"results={tmp_path}", "hydra.launcher.workers=0", "-m"]
+    assert main([*sweep, "budget.run_seconds=1e-9"]) == 0
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    assert main([*sweep, DRY]) == 0
+    said = capsys.readouterr().err
+    assert "runs to train: 2 (2 go on from a checkpoint), packs: 1 of width 2" in said
+    assert "   1 x adding tanh H=4, width 2, 29 updates" in said
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    assert main(sweep) == 0
+    capsys.readouterr()
+    assert main([*sweep, DRY]) == 0
+    assert capsys.readouterr().err == "runs: 2, finished before: 2\n"
+
+
+def test_a_pack_takes_its_updates_and_what_is_judged():
+    job = config.job(
+        config.composed("updates=100", "evaluation.every=10", "evaluation.sequences=5", "evaluation.final=7")
+    )
+    pace = planning.Pace(update=2.0, sequence=0.5)
+    assert pace.seconds(job, 0) == 100 * 2.0 + (11 * 5 + 7) * 0.5
+    assert pace.seconds(job, 35) == 65 * 2.0 + (7 * 5 + 7) * 0.5
+
+
+def test_the_pace_of_a_pack_grows_with_its_task():
+    settings = "engine=batched cell.hidden=8 device=cpu task.length="
+    short, long = (planning.pace([config.job(config.composed(*f"{settings}{t}".split()))]) for t in (10, 400))
+    assert long.update > 5 * short.update > 0
+    assert long.sequence > short.sequence > 0
+
+
+def test_packs_side_by_side_end_with_the_last():
+    assert planning.makespan([1.0, 2.0, 3.0], math.inf) == 3
+    assert planning.makespan([1.0, 2.0, 3.0], 1) == 6
+    assert planning.makespan([2.0, 2.0, 3.0, 1.0], 2) == 4
+    assert planning.makespan([], 2) == 0
