@@ -34,7 +34,7 @@ report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
 	$(BIN)/python -m bench.report $(or $(RESULTS),results/quick)
 
 torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
-	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_survival.py -k killed_sweep
+	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_interruptions.py -k killed_sweep
 
 check: $(STAMP)  ## format and lint (ruff), types (mypy), tests
 	$(BIN)/ruff format --check .

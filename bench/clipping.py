@@ -27,12 +27,16 @@ def gradient_norm(gradient: Tensor) -> Tensor:
     underflow are taken as they are: m is 1.
     """
     norm = torch.linalg.vector_norm(gradient, dim=-1)
-    as_it_is = (norm > SMALL) & (norm < LARGE)
-    if bool(as_it_is.all()):
+    if bool(((norm > SMALL) & (norm < LARGE)).all()):
         return norm.double()
-    scale = _largest(gradient)
+    return _norm_at_any_scale(gradient)
+
+
+def _norm_at_any_scale(gradient: Tensor) -> Tensor:
+    """The same without asking which rows need it, for within a pass: a GPU would have to be waited for."""
+    norm, scale = torch.linalg.vector_norm(gradient, dim=-1), _largest(gradient)
     scaled_norm = scale.double()[..., 0] * torch.linalg.vector_norm(gradient / scale, dim=-1).double()
-    return torch.where(as_it_is, norm.double(), scaled_norm)
+    return torch.where((norm > SMALL) & (norm < LARGE), norm.double(), scaled_norm)
 
 
 def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
@@ -100,8 +104,11 @@ class Clipping(ABC):
 
 def scaled(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
     """Gradients [..., P] whose norm [...] is above `threshold` [...] scaled down to it; the others keep their bits."""
-    if not bool((norm > threshold).any()):
-        return gradient
+    return _shortened(gradient, norm, threshold) if bool((norm > threshold).any()) else gradient
+
+
+def _shortened(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
+    """The same without asking whether there are any."""
     factor = torch.where(norm > threshold, threshold / norm, torch.ones_like(norm))
     root = factor.sqrt().to(gradient.dtype)[..., None]  # of an exploding net the factor itself may underflow in float32
     return gradient * root * root
@@ -335,4 +342,4 @@ class StateGradientClipping(Clipping):
         threshold = torch.as_tensor(self.threshold, device=d_state.device)[..., None]
         if self.by == "value":
             return _clamped(d_state, threshold[..., None])
-        return scaled(d_state, gradient_norm(d_state), threshold)
+        return _shortened(d_state, _norm_at_any_scale(d_state), threshold)

@@ -62,7 +62,7 @@ def assert_agrees(result):
 
 
 def test_the_table_has_a_row_for_every_parameter(capsys):
-    assert main(["cell=lstm", "task=adding", "cell.hidden=4"]) == 0
+    assert main(["cell=lstm", "task=adding", "cell.hidden=4", "engine=batched"]) == 0
     printed = capsys.readouterr().out
     assert "Batched on LSTM and Adding (hidden=4, 12 steps, batch_size=3)" in printed
     lines = [line for line in printed.splitlines() if line.startswith("|")]
@@ -73,8 +73,10 @@ def test_the_table_has_a_row_for_every_parameter(capsys):
     assert "all agree to 1e-06" in printed
 
 
-@pytest.mark.parametrize(("cell", "program"), [("tanh", BatchedProgram), ("lru", EagerProgram)])
-def test_a_gradient_that_is_one_percent_off_is_named(capsys, monkeypatch, cell, program):
+@pytest.mark.parametrize(
+    ("cell", "engine", "program"), [("tanh", "batched", BatchedProgram), ("lru", "auto", EagerProgram)]
+)
+def test_a_gradient_that_is_one_percent_off_is_named(capsys, monkeypatch, cell, engine, program):
     honest = program.gradients
 
     def dishonest(self, *arguments, **named):
@@ -83,10 +85,11 @@ def test_a_gradient_that_is_one_percent_off_is_named(capsys, monkeypatch, cell, 
         return result
 
     monkeypatch.setattr(program, "gradients", dishonest)
-    assert main([f"cell={cell}", "task=adding", "cell.hidden=4"]) == 1
+    given = [f"cell={cell}", f"engine={engine}", "task=adding", "cell.hidden=4"]
+    assert main(given) == 1
     said = capsys.readouterr().err
     assert said == "bench.check: W_xh: relative error 9.9e-03, tolerance 1e-06\n"
-    assert main([f"cell={cell}", "task=adding", "cell.hidden=4", "--tolerance", "0.02"]) == 0
+    assert main([*given, "--tolerance", "0.02"]) == 0
 
 
 @pytest.mark.parametrize("wrong", [0.0, float("nan"), float("inf")])
@@ -99,7 +102,7 @@ def test_a_single_entry_that_is_wrong_is_found(monkeypatch, wrong):
         return result
 
     monkeypatch.setattr(BatchedProgram, "gradients", dishonest)
-    result = check(["cell=tanh", "task=adding", "cell.hidden=4"], 1e-6)
+    result = check(["cell=tanh", "engine=batched", "task=adding", "cell.hidden=4"], 1e-6)
     assert re.match(r"W_hh: relative error (1\.0e\+00|inf), tolerance 1e-06$", result.faults)
 
 

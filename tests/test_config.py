@@ -1,6 +1,7 @@
 """The bridge from yaml to dataclasses: what is wrong is said in one line, what is right is recorded whole."""
 
 import dataclasses
+import importlib.util
 
 import pytest
 
@@ -27,6 +28,8 @@ def test_no_component_hides_a_number_in_its_code():
     for path in CONF.glob("*/*.yaml"):
         if path.parent.name in ("initializer", "experiment"):
             continue
+        if path.parent.name == "logger" and importlib.util.find_spec(path.stem) is None:
+            continue  # an export to a library that is not installed
         component = config.example(f"{path.parent.name}/{path.stem}")
         defaults = [f.name for f in dataclasses.fields(component) if f.default is not dataclasses.MISSING]
         assert defaults == []
