@@ -352,12 +352,13 @@ class Training:
             heldout=self._probed,
             trace={name: self._as_looked_at(norms) for name, norms in trace.items()},
         )
+        chosen = np.flatnonzero(self.active.cpu().numpy()).tolist() if rows is None else rows
         for name in names:
             measurement = self.replicas[0].measurement[name]
-            for r, columns in enumerate(measurement.measure(snapshot)[: len(self.replicas)]):
-                if self.active[r] if rows is None else r in rows:
-                    at = np.full(len(next(iter(columns.values()))), update, np.int32)
-                    self.records[r].tables[measurement.table].append({"update": at, **columns})
+            found = measurement.measure(snapshot)
+            for r in chosen:
+                at = np.full(len(next(iter(found[r].values()))), update, np.int32)
+                self.records[r].tables[measurement.table].append({"update": at, **found[r]})
 
     def _judge(self, batches: list[Batch]) -> Judgement:
         """Mean over the sequences of all batches."""

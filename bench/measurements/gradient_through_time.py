@@ -62,7 +62,8 @@ class TrainingGradient(Measurement):
     needs_trace = True
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
-        log_norms = {name: norms.double().log().cpu().numpy() for name, norms in snapshot.trace.items()}
+        with np.errstate(divide="ignore"):
+            log_norms = {name: np.log(norms.cpu().numpy()) for name, norms in snapshot.trace.items()}
         return profile("training", log_norms, last=snapshot.task.steps)
 
 
