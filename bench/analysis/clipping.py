@@ -11,7 +11,7 @@ from bench.analysis import captions
 from bench.analysis.panels import draw_bands, grid, legend, reference, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import THRESHOLD, levels
-from bench.analysis.statistics import WINDOWS, clipping_windows, median_norms, most, quartiles
+from bench.analysis.statistics import WINDOWS, clipping_windows, median_norms, most, quartiles, relative_loss
 from bench.analysis.style import DASHED, looks, paper
 
 LOSS, SHARE, NORM = "held-out loss / baseline", "clipped updates (share)", "gradient norm before clipping"
@@ -68,7 +68,7 @@ def clipping(
 def _bands(runs: pd.DataFrame, evaluations: pd.DataFrame, blocks: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Median and quartiles over seeds of everything that is drawn, a `quantity` per row."""
     losses = evaluations.merge(runs[["run", "baseline_loss"]], on="run")
-    losses["relative_loss"] = losses["loss"].fillna(np.inf) / losses["baseline_loss"]  # NaN: stopped as diverged
+    losses["relative_loss"] = relative_loss(losses["loss"], losses["baseline_loss"])
     windows = clipping_windows(blocks, runs.set_index("run")["updates"])
     parts = []
     for observed, quantities in ((losses, ["relative_loss"]), (windows, ["clip_fraction", *NORM_BAND])):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -17,7 +16,7 @@ from bench.analysis import captions
 from bench.analysis.panels import draw_bands, grid, legend, reference, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
-from bench.analysis.statistics import quartiles, score, success_rates
+from bench.analysis.statistics import quartiles, relative_loss, score, success_rates
 from bench.analysis.style import COLORS, DASHED, Look, in_force, looks, paper
 
 WORST = 10.0  # times the baseline: above, a learning curve runs along the upper edge
@@ -35,7 +34,7 @@ def learning_curves(
     """Held-out loss over the baseline, by updates."""
     need(evaluations, "evaluations")
     data = evaluations.merge(runs[["run", "baseline_loss", hue, row, col]], on="run")
-    data["relative_loss"] = data["loss"].fillna(np.inf) / data["baseline_loss"]  # NaN: the run has stopped as diverged
+    data["relative_loss"] = relative_loss(data["loss"], data["baseline_loss"])
     band = quartiles(data, [row, col, hue, "update"], "relative_loss")
 
     rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))

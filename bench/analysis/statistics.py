@@ -31,6 +31,11 @@ def score(skill: pd.Series, outcome: pd.Series) -> pd.Series:
     return skill.where(~outcome.isin(SCORELESS), 0.0).clip(0.0, 1.0)
 
 
+def relative_loss(loss: pd.Series, baseline: pd.Series) -> pd.Series:
+    """Held-out loss in units of the baseline; infinite where a run has stopped as diverged, which leaves a NaN."""
+    return loss.fillna(np.inf) / baseline
+
+
 def wilson(successes: np.ndarray | int, n: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
     """Both ends of the 95 % Wilson interval of a success rate, `successes` out of `n`."""
     low, high = proportion_confint(successes, n, alpha=0.05, method="wilson")

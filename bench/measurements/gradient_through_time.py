@@ -78,13 +78,9 @@ class Probe(Measurement):
     """
 
     table = "gradient_through_time"
+    counts = ("sequences",)
 
     sequences: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sequences < 1:
-            raise ValueError(f"sequences={self.sequences}: a probe needs at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         task, origin = snapshot.task, snapshot.task.probe_step

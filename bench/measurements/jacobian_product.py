@@ -34,13 +34,9 @@ class JacobianProduct(Measurement):
     """
 
     table = "jacobian_product"
+    counts = ("sequences",)
 
     sequences: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sequences < 1:
-            raise ValueError(f"sequences={self.sequences}: at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         inputs, steps = snapshot.heldout(self.sequences).inputs, snapshot.task.least_steps

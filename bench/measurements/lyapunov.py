@@ -32,17 +32,11 @@ class Lyapunov(Measurement):
     """
 
     table = "lyapunov"
+    counts = ("sequences", "exponents", "long_run")
 
     sequences: int
     exponents: int | None
     long_run: int | None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("sequences", "exponents", "long_run"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         inputs = snapshot.heldout(self.sequences).inputs

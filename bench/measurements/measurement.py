@@ -92,6 +92,7 @@ class Measurement(ABC):
     version: ClassVar[int] = 1  # raised whenever the numbers change
     table: ClassVar[str]  # where its rows go
     needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
+    counts: ClassVar[tuple[str, ...]] = ()  # of its settings, those that are at least 1 where they are given
 
     every: int | None
     points_per_decade: int
@@ -99,8 +100,10 @@ class Measurement(ABC):
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 0:
             raise ValueError(f"every={self.every}: at least 0, which is at the first update and the last")
-        if self.points_per_decade < 1:
-            raise ValueError(f"points_per_decade={self.points_per_decade}: at least 1")
+        for name in ("points_per_decade", *self.counts):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: at least 1")
 
     def updates(self, last: int) -> set[int]:
         """When to measure in a run of `last` updates."""

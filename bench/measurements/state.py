@@ -30,13 +30,9 @@ class StateStatistics(Measurement):
     """
 
     table = "state"
+    counts = ("sequences",)
 
     sequences: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sequences < 1:
-            raise ValueError(f"sequences={self.sequences}: at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         steps = snapshot.task.least_steps

@@ -28,15 +28,10 @@ class StateJacobian(Measurement):
 
     version = 2
     table = "state_jacobian"
+    counts = ("sequences", "steps")
 
     sequences: int
     steps: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("sequences", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         inputs, states = snapshot.heldout(self.sequences).inputs, snapshot.heldout_states(self.sequences)
