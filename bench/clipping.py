@@ -20,6 +20,11 @@ from bench.fields import PerReplica
 SMALL, LARGE = 1e-15, 1e18  # of a norm in float32 whose squares neither underflow nor overflow
 
 
+def anywhere(condition: Tensor) -> bool:
+    """Whether it holds anywhere, where asking is free; yes on a GPU, for which one would have to wait."""
+    return not condition.is_cpu or bool(condition.any())
+
+
 def gradient_norm(gradient: Tensor) -> Tensor:
     """L2 norm of every replica's gradient without overflow: m ||g / m||, m = max |g|; [..., P] -> float64 [...].
 
@@ -27,16 +32,12 @@ def gradient_norm(gradient: Tensor) -> Tensor:
     underflow are taken as they are: m is 1.
     """
     norm = torch.linalg.vector_norm(gradient, dim=-1)
-    if bool(((norm > SMALL) & (norm < LARGE)).all()):
+    as_it_is = (norm > SMALL) & (norm < LARGE)
+    if not anywhere(~as_it_is):
         return norm.double()
-    return _norm_at_any_scale(gradient)
-
-
-def _norm_at_any_scale(gradient: Tensor) -> Tensor:
-    """The same without asking which rows need it, for within a pass: a GPU would have to be waited for."""
-    norm, scale = torch.linalg.vector_norm(gradient, dim=-1), _largest(gradient)
+    scale = _largest(gradient)
     scaled_norm = scale.double()[..., 0] * torch.linalg.vector_norm(gradient / scale, dim=-1).double()
-    return torch.where((norm > SMALL) & (norm < LARGE), norm.double(), scaled_norm)
+    return torch.where(as_it_is, norm.double(), scaled_norm)
 
 
 def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Step:
     gradient: [R, P]. norm: its `gradient_norm`, float64 [R]. weights: [R, P].
     parts: the parameters in a tensor laid out like these two, by symbol, as views [R, ...] to be changed in place.
     update: of `updates`, from 0. past: norms before clipping at all updates before, float64 [update, R]; not finite
-        where the gradient was not.
+        where the gradient was not. Neither is told to a rule that is the `same_every_update`.
     """
 
     gradient: Tensor
@@ -79,10 +80,12 @@ class Step:
 class Clipping(ABC):
     """A rule for gradients that are too long.
 
-    turns: whether it may change a gradient's direction.
+    turns: whether it may change a gradient's direction. same_every_update: whether it looks neither at the update nor
+    at those before; only then may a GPU be given a whole update at once, and is `past` left empty.
     """
 
     turns: ClassVar[bool] = True
+    same_every_update: ClassVar[bool] = False
     version: ClassVar[int] = 1  # raised whenever the rule changes
 
     @abstractmethod
@@ -104,14 +107,11 @@ class Clipping(ABC):
 
 def scaled(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
     """Gradients [..., P] whose norm [...] is above `threshold` [...] scaled down to it; the others keep their bits."""
-    return _shortened(gradient, norm, threshold) if bool((norm > threshold).any()) else gradient
-
-
-def _shortened(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
-    """The same without asking whether there are any."""
+    if not anywhere(norm > threshold):
+        return gradient
     factor = torch.where(norm > threshold, threshold / norm, torch.ones_like(norm))
     root = factor.sqrt().to(gradient.dtype)[..., None]  # of an exploding net the factor itself may underflow in float32
-    return gradient * root * root
+    return (gradient * root).mul_(root)
 
 
 def _require_positive(threshold: float, name: str = "threshold") -> None:
@@ -131,6 +131,7 @@ class NormClipping(Clipping):
     """
 
     turns = False
+    same_every_update = True
 
     threshold: PerReplica
 
@@ -149,6 +150,8 @@ class ValueClipping(Clipping):
     Raises ValueError if threshold <= 0.
     Source: Mikolov 2012, "Statistical language models based on neural networks" (thesis).
     """
+
+    same_every_update = True
 
     threshold: PerReplica
 
@@ -174,6 +177,8 @@ class ParameterNormClipping(Clipping):
     Raises ValueError if threshold <= 0.
     Source: of no paper; what `clip_grad_norm_` does when called parameter by parameter.
     """
+
+    same_every_update = True
 
     threshold: PerReplica
 
@@ -298,6 +303,8 @@ class AdaptiveClipping(Clipping):
     Differs from the paper: the readout is clipped too.
     """
 
+    same_every_update = True
+
     threshold: PerReplica
     eps: float
 
@@ -329,6 +336,8 @@ class StateGradientClipping(Clipping):
     it has a meaning for every cell.
     """
 
+    same_every_update = True
+
     threshold: PerReplica
     by: Literal["value", "norm"]
 
@@ -342,4 +351,4 @@ class StateGradientClipping(Clipping):
         threshold = torch.as_tensor(self.threshold, device=d_state.device)[..., None]
         if self.by == "value":
             return _clamped(d_state, threshold[..., None])
-        return _shortened(d_state, _norm_at_any_scale(d_state), threshold)
+        return scaled(d_state, gradient_norm(d_state), threshold)

@@ -7,6 +7,10 @@ the weight.
 
 What torch.optim keeps as one number (Adam's `step`, NAdam's `mu_product`) counts the updates of the pack: where a
 replica skips one, its moments stay and its count goes on, so that its steps depend on no neighbour.
+
+Where torch.optim has a fused step it is taken: one pass over memory in place of ten. Its last bits depend on where in a
+vector register a number lies, which is the same in every pack (`Network`). On a GPU the counts lie there too
+(`capturable`), so that a whole update can be recorded.
 """
 
 from __future__ import annotations
@@ -67,6 +71,8 @@ class SGD(Optimizer):
     Source: torch.optim.SGD.
     """
 
+    version = 2
+
     momentum: float
     dampening: float
     nesterov: bool
@@ -80,7 +86,12 @@ class SGD(Optimizer):
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            [delta], lr=1.0, momentum=self.momentum, dampening=self.dampening, nesterov=self.nesterov
+            [delta],
+            lr=1.0,
+            momentum=self.momentum,
+            dampening=self.dampening,
+            nesterov=self.nesterov,
+            fused=True,
         )
 
 
@@ -105,7 +116,13 @@ class RMSprop(Optimizer):
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
-            [delta], lr=1.0, alpha=self.alpha, eps=self.eps, momentum=self.momentum, centered=self.centered
+            [delta],
+            lr=1.0,
+            alpha=self.alpha,
+            eps=self.eps,
+            momentum=self.momentum,
+            centered=self.centered,
+            capturable=delta.is_cuda,
         )
 
 
@@ -116,6 +133,8 @@ class Adagrad(Optimizer):
     lr_decay: >= 0. initial_accumulator_value: v before the first update, >= 0. eps: > 0.
     Source: Duchi, Hazan & Singer 2011; torch.optim.Adagrad.
     """
+
+    version = 2
 
     lr_decay: float
     initial_accumulator_value: float
@@ -135,6 +154,7 @@ class Adagrad(Optimizer):
             lr_decay=self.lr_decay,
             initial_accumulator_value=self.initial_accumulator_value,
             eps=self.eps,
+            fused=delta.is_cpu,
         )
 
 
@@ -155,7 +175,7 @@ class Adadelta(Optimizer):
         _require(self.eps > 0, f"eps={self.eps}", "eps is greater than 0")
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.Adadelta([delta], lr=1.0, rho=self.rho, eps=self.eps)
+        return torch.optim.Adadelta([delta], lr=1.0, rho=self.rho, eps=self.eps, capturable=delta.is_cuda)
 
 
 @dataclass(frozen=True)
@@ -165,6 +185,8 @@ class Adam(Optimizer):
     beta1, beta2: decays in [0, 1). eps: > 0. amsgrad: divide by the largest v so far.
     Source: Kingma & Ba 2015, Algorithm 1 (arXiv:1412.6980); torch.optim.Adam.
     """
+
+    version = 2
 
     beta1: float
     beta2: float
@@ -176,7 +198,15 @@ class Adam(Optimizer):
         _require_decays(self)
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.Adam([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps, amsgrad=self.amsgrad)
+        return torch.optim.Adam(
+            [delta],
+            lr=1.0,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            amsgrad=self.amsgrad,
+            capturable=delta.is_cuda,
+            fused=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -201,7 +231,9 @@ class NAdam(Optimizer):
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         betas = (self.beta1, self.beta2)
-        return torch.optim.NAdam([delta], lr=1.0, betas=betas, eps=self.eps, momentum_decay=self.momentum_decay)
+        return torch.optim.NAdam(
+            [delta], lr=1.0, betas=betas, eps=self.eps, momentum_decay=self.momentum_decay, capturable=delta.is_cuda
+        )
 
 
 @dataclass(frozen=True)
@@ -225,7 +257,9 @@ class RAdam(Optimizer):
         _require_decays(self)
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.RAdam([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps)
+        return torch.optim.RAdam(
+            [delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps, capturable=delta.is_cuda
+        )
 
 
 @dataclass(frozen=True)
@@ -247,4 +281,6 @@ class Adamax(Optimizer):
         _require_decays(self)
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.Adamax([delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps)
+        return torch.optim.Adamax(
+            [delta], lr=1.0, betas=(self.beta1, self.beta2), eps=self.eps, capturable=delta.is_cuda
+        )

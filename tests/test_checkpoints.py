@@ -139,7 +139,7 @@ def test_a_diverged_run_scores_nan_from_then_on(make_replica):
 
 def test_batches_are_the_same_from_any_update_on(make_replica):
     training = Training(with_seeds(make_replica(), range(2)), engine_of(make_replica()), CPU)
-    whole, rest = list(training._training_batches()), list(training._training_batches(3))
+    whole, rest = list(training.batches()), list(training.batches(3))
     assert len(rest) == len(whole) - 3
     assert all(torch.equal(one.inputs, other.inputs) for one, other in zip(rest, whole[3:], strict=True))
 

@@ -94,7 +94,7 @@ def test_run_id_depends_on_the_question_and_not_on_how_it_is_carried_out():
 
 def test_run_id_changes_with_the_version_of_a_component(monkeypatch):
     before = job().replica.run_id
-    monkeypatch.setattr(Adam, "version", 2)
+    monkeypatch.setattr(Adam, "version", Adam.version + 1)
     assert job().replica.run_id != before
 
 

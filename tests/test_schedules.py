@@ -102,7 +102,7 @@ def test_a_run_is_a_plain_torch_loop_with_its_scheduler(make_replica, schedule, 
     rate = ("optimizer.lr=0.02", schedule, "schedule.warmup=5", "schedule.final=0.1", *decay)
     replica = make_replica("cell=tanh", "clipping=none", "precision=float64", f"updates={UPDATES}", ours, *rate)
     training = Training([replica], Batched(), CPU)
-    batches = list(training._training_batches())
+    batches = list(training.batches())
     weights = training.network.views(training.flat.clone())
     module = torch.nn.RNN(2, 8, batch_first=True, dtype=torch.float64)
     readout = torch.nn.Linear(8, 1, dtype=torch.float64)

@@ -26,10 +26,19 @@ LEAVES = (
 )
 NETWORK = ("bench.network",)
 MEASUREMENTS = ("bench.measurements", "bench.remedies")
-MACHINERY = ("bench.engines", "bench.records", "bench.replicas", "bench.training")
+MACHINERY = (
+    "bench.engines",
+    "bench.records",
+    "bench.replicas",
+    "bench.training",
+    "bench.descent",
+    "bench.sequences",
+    "bench.watch",
+)
 AROUND = (
     "bench.checking",
     "bench.config",
+    "bench.directories",
     "bench.results",
     "bench.showing",
     "bench.sweep",

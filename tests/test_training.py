@@ -143,14 +143,14 @@ def test_a_replica_driven_to_nan_leaves_the_others_alone_and_is_recorded(make_re
 def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(make_replica, name):
     replicas = with_seeds(make_replica(f"optimizer={name}", "nonfinite=skip"), range(3))
     training = Training(replicas, Batched(), CPU)
-    batches = list(training._training_batches())
+    batches = list(training.batches())
 
     def step(update, spoilt):
         gradients = training.program.gradients(training.flat, batches[update])
         if spoilt:
             gradients.gradient[1, 7] = torch.inf
-        training._step(update, gradients, batches[update])
-        state = training.stepper.state[training.delta]
+        training.advance(update, batches[update], gradients)
+        state = training.descent.stepper.state[training.descent.delta]
         return training.flat.clone(), {k: v.clone() for k, v in state.items() if v.shape == training.flat.shape}
 
     before, state_before = step(0, spoilt=False)
@@ -172,19 +172,20 @@ def test_pascanus_policy_shrinks_the_recurrent_weight_of_a_replica_without_gradi
     )
     replicas = with_seeds(make_replica(*overrides), range(3))
     training = Training(replicas, Batched(), CPU)
-    batch = next(training._training_batches())
+    batch = next(training.batches())
     before = training.network.views(training.flat.clone())
     gradients = training.program.gradients(training.flat, batch)
     expected = training.flat - 0.5 * gradients.gradient
     gradients.gradient[1, 7] = torch.nan
-    training._step(0, gradients, batch)
+    training.advance(0, batch, gradients)
+    training.descent.read()
     assert torch.allclose(training.flat[[0, 2]], expected[[0, 2]], rtol=1e-12)
     for name, after in training.network.views(training.flat).items():
         factor = 1 - 0.5 * 0.02 if name == "W_hh" else 1.0
         assert torch.allclose(after[1], factor * before[name][1], rtol=1e-12)
-    assert training.nonfinite[0].tolist() == [False, True, False]
-    assert np.isfinite(training.norms[0]).all()
-    assert training.diverged_at == [None] * 3
+    assert training.descent.history["nonfinite"][0].tolist() == [False, True, False]
+    assert np.isfinite(training.descent.history["norms"][0]).all()
+    assert training.descent.diverged_at == [None] * 3
 
 
 def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
@@ -193,7 +194,7 @@ def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
         "cell=tanh", "precision=float64", "updates=30", "clipping.threshold=0.05", "optimizer.weight_decay=0.1"
     )
     training = Training([replica], Batched(), CPU)
-    batches = list(training._training_batches())
+    batches = list(training.batches())
     weights = training.network.views(training.flat.clone())
     module = torch.nn.RNN(2, 8, batch_first=True, dtype=torch.float64)
     readout = torch.nn.Linear(8, 1, dtype=torch.float64)
@@ -234,7 +235,7 @@ def test_clipping_by_value_turns_the_gradient(make_replica):
     replica = make_replica("clipping=value", "clipping.threshold=1e-9", "updates=3", "precision=float64")
     _, (record,) = train([replica])
     training = Training([replica], Eager(), CPU)
-    gradient = training._gradients(0, next(training._training_batches()), traced=False)[1].gradient[0]
+    gradient = training.gradients(0, next(training.batches()), traced=False)[1].gradient[0]
     lengths = gradient.norm() * (gradient != 0).sum().sqrt()  # of the gradient, and of its signs
     cosine = record.table("clipping")["cosine_sum"][0]
     assert cosine == pytest.approx(float(gradient.abs().sum() / lengths), rel=1e-3)
@@ -266,13 +267,13 @@ def test_every_task_trains_with_every_cell_in_the_same_bits_alone_and_in_a_pack(
 def test_replicas_are_judged_on_the_whole_collection_of_their_task_and_on_the_same(make_replica):
     replica = config.job(config.composed("task=digits", "task.variant=rows", "cell.hidden=8", "updates=2")).replica
     training = Training(with_seeds(replica, range(2)), Batched(), CPU)
-    counts = [sum(batch.inputs.shape[1] for batch in training._sequences(p, 4096)) for p in ("heldout", "final")]
+    counts = [sum(batch.inputs.shape[1] for batch in training.sequences.judged(p, 4096)) for p in ("heldout", "final")]
     assert counts == [180, 360]
-    first = training._sequences("heldout", 100)
+    first = list(training.sequences.judged("heldout", 100))
     assert [batch.inputs.shape[1] for batch in first] == [64, 36]
     assert torch.equal(first[0].inputs[0], first[0].inputs[1])
     assert torch.equal(first[0].inputs[0].double(), replica.task.collection("heldout").inputs[:64])
-    assert torch.equal(training._probed(16).inputs[0], first[0].inputs[0, :16].double())
+    assert torch.equal(training.sequences.probe(16).inputs[0], first[0].inputs[0, :16])
 
 
 def test_the_historical_rule_asks_for_the_accuracy_of_the_source_once():

@@ -93,8 +93,11 @@ class Program(ABC):
     """An engine set up for one network and task; it may keep buffers between calls.
 
     Where lengths vary, a sequence that has ended holds its state, and its answers are read at its own last steps.
-    read: the steps at which some sequence of a batch is scored.
+    read: the steps at which some sequence of a batch is scored. recordable: whether a pass waits for nobody, so that a
+    GPU can record it as part of a whole update.
     """
+
+    recordable: ClassVar[bool] = False
 
     def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
         self.network = network
@@ -146,10 +149,13 @@ class Engine(ABC):
 
     treats: whether it can do what a clipping rule or a remedy does within a pass.
     repairs: whether it can clip the gradient on its way back through time.
+    one_at_a_time: whether a replica's way back is done before the next one's way forward, so that what is `kept` takes
+        the memory of one replica, whatever the width of the pack.
     """
 
     treats: ClassVar[bool] = True
     repairs: ClassVar[bool] = True
+    one_at_a_time: ClassVar[bool] = False
 
     @abstractmethod
     def supports(self, network: Network, device: torch.device) -> bool:

@@ -36,9 +36,14 @@ class Graphed(Engine):
     def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         return RecordedProgram(Batched().program(network, task, treatment))
 
+    def kept(self, network: Network, steps: int, sequences: int) -> int:
+        return Batched().kept(network, steps, sequences) + steps * sequences * network.inputs  # a recording's own batch
+
 
 class RecordedProgram(Program):
     """Another program, its passes recorded; what it answers is the caller's to keep."""
+
+    recordable = True
 
     def __init__(self, program: Program) -> None:
         super().__init__(program.network, program.task, program.treatment)
@@ -70,24 +75,27 @@ class Recorded:
     """A function of tensors, recorded on a GPU when this is made, to be called with others of the same shapes.
 
     Arguments and results are tensors, or tuples and dicts of them. memory: of another recording, to be shared with it,
-    for what one leaves there the other does not need.
+    for what one leaves there the other does not need. warm_up: how often to run it before, in which libraries and
+    buffers are set up; 0 for one that has run and must not again.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any, memory: Any = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *arguments: Any, memory: Any = None, warm_up: int = WARM_UP
+    ) -> None:
         self.function = function
         self.arguments = copied(arguments)
         self.graph: torch.cuda.CUDAGraph | None = None
         device = next(tensors(arguments)).device
         self.memory = memory
         if device.type == "cuda":
-            self._record(device)
+            self._record(device, warm_up)
 
-    def _record(self, device: torch.device) -> None:
+    def _record(self, device: torch.device, warm_up: int) -> None:
         with torch.cuda.device(device):
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
-                for _ in range(WARM_UP):
+                for _ in range(warm_up):
                     self.function(*self.arguments)
             torch.cuda.current_stream().wait_stream(aside)
             self.graph = torch.cuda.CUDAGraph()

@@ -8,6 +8,8 @@ step t.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,27 +33,40 @@ def profile(kind: str, log_norms: Mapping[str, np.ndarray], last: int) -> list[C
     step: counted from 1, the last of the T is `last`. lag: `last` - step, which is a sequence's own where lengths vary.
     """
     steps = next(iter(log_norms.values())).shape[-1]
-    step = np.tile(np.arange(last - steps + 1, last + 1, dtype=np.int32), len(log_norms))
-    shared = {
+    shared = _places(kind, tuple(log_norms), steps, last)
+    summaries = np.concatenate([_summary(values) for values in log_norms.values()], axis=-1)
+    return [{**shared, **dict(zip(SUMMARIES, numbers, strict=True))} for numbers in summaries]
+
+
+@functools.cache
+def _places(kind: str, states: tuple[str, ...], steps: int, last: int) -> Columns:
+    """What a profile's rows are about; the same of every replica and at every update."""
+    step = np.tile(np.arange(last - steps + 1, last + 1, dtype=np.int32), len(states))
+    return {
         "kind": np.full(len(step), kind),
-        "state": np.repeat(list(log_norms), steps),
+        "state": np.repeat(states, steps),
         "step": step,
         "lag": (last - step).astype(np.int32),
     }
-    summaries = np.concatenate([_summary(values) for values in log_norms.values()], axis=-1)
-    return [{**shared, **dict(zip(SUMMARIES, numbers, strict=True))} for numbers in summaries.swapaxes(0, 1)]
 
 
 def _summary(log_norms: np.ndarray) -> np.ndarray:
-    """Over the sequences: [R, B, T] -> [6, R, T], in the order of `SUMMARIES`."""
-    ordered = np.sort(log_norms, axis=1)  # NaN last
-    finite, sequences = np.isfinite(log_norms), log_norms.shape[1]
+    """Over the sequences: [R, B, T] -> float32 [R, 6, T], in the order of `SUMMARIES`."""
+    replicas, sequences, steps = log_norms.shape
+    ordered = np.sort(log_norms.astype(np.float32), axis=1)  # NaN last
+    places = [max(math.ceil(share * sequences) - 1, 0) for share in QUANTILES]  # the least that reaches the share
+    summary = np.zeros((replicas, len(SUMMARIES), steps), np.float32)
+    summary[:, 1:4] = ordered[:, places]
+    finite = np.isfinite(log_norms)
+    if finite.all():
+        summary[:, 0] = log_norms.mean(1)
+        return summary
     zeros, count = np.isneginf(log_norms).sum(1), finite.sum(1)
-    mean = np.where(finite, log_norms, 0.0).sum(1) / np.where(count > 0, count, np.nan)
-    places = np.maximum(np.ceil(np.array(QUANTILES) * sequences).astype(int) - 1, 0)  # the least that reaches the share
-    quantiles = np.where(np.isnan(ordered[:, -1:]), np.nan, ordered[:, places])
-    shares = zeros / sequences, 1 - (zeros + count) / sequences
-    return np.stack((mean, *quantiles.swapaxes(0, 1), *shares)).astype(np.float32)
+    summary[:, 0] = np.where(finite, log_norms, 0.0).sum(1) / np.where(count > 0, count, np.nan)
+    summary[:, 1:4] += np.where(np.isnan(ordered[:, -1:]), np.nan, 0.0)
+    summary[:, 4] = zeros / sequences
+    summary[:, 5] = 1 - (zeros + count) / sequences
+    return summary
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ class Measurement(ABC):
     version: ClassVar[int] = 1  # raised whenever the numbers change
     table: ClassVar[str]  # where its rows go
     needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
+    weights_only: ClassVar[bool] = False  # whether it looks at nothing but the weights, and so may do it aside
     counts: ClassVar[tuple[str, ...]] = ()  # of its settings, those that are at least 1 where they are given
 
     every: int | None
@@ -115,4 +116,4 @@ class Measurement(ABC):
 
     @abstractmethod
     def measure(self, snapshot: Snapshot) -> list[Columns]:
-        """The new rows of every replica."""
+        """The new rows of every replica, in their order."""

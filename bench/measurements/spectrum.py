@@ -23,6 +23,7 @@ class Spectrum(Measurement):
     """
 
     table = "spectrum"
+    weights_only = True
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         blocks = snapshot.cell.recurrent_blocks(snapshot.weights)

@@ -46,14 +46,14 @@ def seconds(function: Callable[[], None]) -> float:
 def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) -> None:  # type: ignore[no-untyped-def]
     """At most 5 % of an update: what the trace takes, and with it the rows made from it."""
     torch.set_num_threads(1)
-    training = pack(cell, replicas, TRACE)
-    batch = next(training._training_batches())
+    training, rows = pack(cell, replicas, TRACE), range(replicas)
+    batch = next(training.batches())
 
     def update(traced: bool = False, measured: bool = False) -> None:
-        _, gradients = training._gradients(0, batch, traced)
+        _, gradients = training.gradients(0, batch, traced)
         if measured:
-            training._measure(0, ["training_gradient"], gradients.trace)
-        training._step(0, gradients, batch)
+            training.watch.look(0, ["training_gradient"], training.flat, gradients.trace, rows)
+        training.advance(0, batch, gradients)
 
     ways: dict[str, dict[str, bool]] = {
         "without": {},
@@ -82,15 +82,15 @@ def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore
     """
     torch.set_num_threads(1)
     training = pack(cell, 8)
-    batch = next(training._training_batches())
+    batch = next(training.batches())
     watched = training.replicas[0].measurement
-    trace = training._gradients(0, batch, traced=True)[1].trace
+    trace = training.gradients(0, batch, traced=True)[1].trace
 
     def update() -> None:
-        training._step(0, training._gradients(0, batch, traced=False)[1], batch)
+        training.advance(0, batch)
 
     def look(names: tuple[str, ...]) -> None:
-        training._measure(0, list(names), trace)
+        training.watch.look(0, names, training.flat, trace, range(8))
 
     due = {name: measurement.updates(UPDATES) for name, measurement in watched.items()}
     moments = sorted(set().union(*due.values()))

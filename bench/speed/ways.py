@@ -68,11 +68,10 @@ def way(name: str, replicas: int, *overrides: str) -> Way:
 
 
 def _own(training: Training) -> Way:
-    batches = training._training_batches()
+    batches = training.batches()
 
     def update() -> None:
-        batch, gradients = training._gradients(0, next(batches), traced=False)
-        training._step(0, gradients, batch)
+        training.advance(0, next(batches))
 
     return Way(update, lambda flat, batch: training.program.gradients(flat, batch).gradient)
 
@@ -85,7 +84,7 @@ def _setting(part: Any, name: str) -> float:
 def _torch_func(training: Training) -> Way:
     """torch.func.vmap(grad) over the cell's own step, and torch.optim.Adam on the stacked parameters."""
     network, program, task = training.network, training.program, training.task
-    batches, threshold = training._training_batches(), _setting(training.clipping, "threshold")
+    batches, threshold = training.batches(), _setting(training.descent.clipping, "threshold")
 
     def loss(weights: Weights, x: Tensor, targets: Tensor) -> Tensor:
         state, outputs = network.zero_state(weights, len(x)), []
@@ -97,7 +96,7 @@ def _torch_func(training: Training) -> Way:
 
     gradient = torch.func.vmap(torch.func.grad(loss))
     weights = {name: view.clone().requires_grad_() for name, view in network.views(training.flat).items()}
-    adam = torch.optim.Adam(weights.values(), lr=_setting(training.optimizer, "lr"), betas=BETAS, eps=EPSILON)
+    adam = torch.optim.Adam(weights.values(), lr=_setting(training.descent.optimizer, "lr"), betas=BETAS, eps=EPSILON)
 
     def update() -> None:
         batch = next(batches)
@@ -122,8 +121,8 @@ def _jax(training: Training) -> Way:
 
     jax.config.update("jax_default_matmul_precision", "highest")
     network, task = training.network, training.task
-    batches = training._training_batches()
-    threshold, lr = _setting(training.clipping, "threshold"), _setting(training.optimizer, "lr")
+    batches = training.batches()
+    threshold, lr = _setting(training.descent.clipping, "threshold"), _setting(training.descent.optimizer, "lr")
     cell = network.cell
 
     def step(weights: Any, state: Any, x: Any) -> tuple[Any, Any]:

@@ -156,8 +156,8 @@ def test_dropout_drops_its_share_and_scales_up_the_rest(name):
 def test_input_dropout_masks_every_input_of_the_training_batch_anew():
     job = replica_of("input_dropout", "remedies.input_dropout.rate=0.5")
     training = Training([job.replica], job.engine, CPU)
-    batches = list(training._training_batches())
-    (first, _), (second, _) = (training._gradients(update, batches[0], False) for update in (0, 1))
+    batches = list(training.batches())
+    (first, _), (second, _) = (training.gradients(update, batches[0], False) for update in (0, 1))
     shown = batches[0].inputs != 0
     assert set(first.inputs[shown].unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(first.inputs, second.inputs)
@@ -297,11 +297,12 @@ def test_noise_and_decay_come_after_clipping():
     )
     replica = dataclasses.replace(job.replica, optimizer=dataclasses.replace(job.replica.optimizer, weight_decay=0.1))
     training = Training([replica], Batched(), CPU)
-    batch = next(training._training_batches())
+    batch = next(training.batches())
     before = training.flat.clone()
-    batch, gradients = training._gradients(0, batch, False)
-    training._step(0, gradients, batch)
+    batch, gradients = training.gradients(0, batch, False)
+    training.advance(0, batch, gradients)
+    training.descent.read()
     clipped = gradients.gradient * (1e-3 / gradients.gradient.norm())
     noise = training.remedies["gradient_noise"].noise(training._look(0, batch), training._stream("gradient_noise", 0))
     assert torch.allclose(training.flat - before, -(clipped + noise + 0.1 * before), rtol=1e-9)
-    assert np.isclose(training.norms[0, 0], gradients.gradient.norm())
+    assert np.isclose(training.descent.history["norms"][0, 0], gradients.gradient.norm())

@@ -19,7 +19,8 @@ from commands import assert_same_results, begun, directories, said, started, wai
 from bench import config, status
 from bench.__main__ import main
 from bench.analysis.survival import times
-from bench.results import RunDirectory, load
+from bench.directories import RunDirectory
+from bench.results import load
 from bench.sweep import worker
 from bench.sweep.execution import Execution
 from bench.sweep.places import Here
@@ -167,8 +168,8 @@ def test_a_failing_pack_is_halved_until_only_the_guilty_run_fails(tmp_path, caps
     packs = []
 
     class Failing(Training):
-        def _step(self, update, *rest):
-            super()._step(update, *rest)
+        def advance(self, update, *rest):
+            super().advance(update, *rest)
             if update == 5 and 3 in self.seeds:
                 packs.append(list(self.seeds))
                 raise MemoryError("no room")
