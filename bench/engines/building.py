@@ -63,7 +63,7 @@ def _loaded(command: Sequence[str], source: Path, library: Path) -> ctypes.CDLL:
         handle, temporary = tempfile.mkstemp(suffix=".so", dir=library.parent)
         os.close(handle)
         try:
-            _run([*command, "-shared", "-fPIC", str(source), "-o", temporary])
+            _run([*command, "-shared", "-fPIC", str(source), "-o", temporary, "-lm"])
             os.replace(temporary, library)
         finally:
             Path(temporary).unlink(missing_ok=True)

@@ -1,7 +1,9 @@
 """The whole time loop of a replica in a small C kernel (`recurrence.c`), built at first use: the fastest on a CPU.
 
-The kernel gives the outputs of the steps that are read; their loss, which may be any torch code, and its gradient are
-torch's; then the kernel runs back through time. Without a C compiler there is no such engine, and `auto` takes another.
+A replica goes forward, gets its loss and goes back before the next one starts. The kernel knows the losses of a task,
+squared error and cross-entropy; another one, which may be any torch code, is differentiated by torch between two calls
+of the kernel, of which the second goes forward once more. Without a C compiler there is no such engine, and `auto`
+takes another.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_name("recurrence.c")
 DEFINITIONS = {torch.float32: (), torch.float64: ("DOUBLE",)}
 KINDS = ("tanh", "relu", "lstm", "gru")  # in the order of the source
+LOSSES = ("given", "squared error", "cross-entropy")  # likewise
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Compiled(Engine):
     """Elman with tanh or ReLU, LSTM and GRU, on a CPU with a C compiler."""
 
     repairs = False
+    one_at_a_time = True
 
     def supports(self, network: Network, device: torch.device) -> bool:
         return device.type == "cpu" and not network.masked and _kind(network.cell) in KINDS and available()
@@ -54,6 +58,13 @@ class Compiled(Engine):
 def _kind(cell: Cell) -> str:
     """The kernel's name of a cell's recurrence; the empty word if it has none."""
     return cell.activation if type(cell) is Elman else {LSTM: "lstm", GRU: "gru"}.get(type(cell), "")
+
+
+def _loss(task: Task, treatment: Treatment) -> str:
+    """The kernel's name of the losses that are trained on; "given" if it has none and is given their gradient."""
+    if type(task).losses is not Task.losses or treatment.losses(task) != task.losses:
+        return "given"
+    return "cross-entropy" if task.classes else "squared error"
 
 
 @functools.cache
@@ -73,8 +84,8 @@ class Shape(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int64)
         for name in (
-            *("cell", "replicas", "sequences", "steps", "inputs", "units", "width", "outputs", "outputs_width"),
-            *("read_first", "read_count", "parameters"),
+            *("cell", "loss", "replicas", "sequences", "steps", "inputs", "units", "width", "outputs", "outputs_width"),
+            *("read_first", "read_count", "scored", "parameters"),
             *("W_hh", "W_xh", "b", "b_hn", "W_hy", "b_y"),  # where each starts
         )
     ]
@@ -87,38 +98,42 @@ def kernel(dtype: torch.dtype) -> ctypes.CDLL:
     shape, whole, pointer = ctypes.POINTER(Shape), ctypes.c_int64, ctypes.c_void_p
     library.history_size.argtypes, library.history_size.restype = [shape, ctypes.c_int], whole
     library.workspace_size.argtypes, library.workspace_size.restype = [shape], whole
-    library.forward.argtypes = [shape, whole, whole, *3 * [pointer], ctypes.c_int, *4 * [pointer]]
-    library.backward.argtypes = [shape, whole, whole, *7 * [pointer]]
-    library.forward.restype = library.backward.restype = None
+    library.forward.argtypes, library.forward.restype = [shape, whole, whole, *7 * [pointer]], None
+    library.gradients.argtypes, library.gradients.restype = [shape, whole, whole, *10 * [pointer]], ctypes.c_int
     return library
 
 
 class CompiledProgram(Program):
-    """One call forward and one back for a pack; the buffers of each shape of batch are kept."""
+    """One call for the gradients of a pack; the buffers of each shape of batch are kept."""
 
     def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
         super().__init__(network, task, treatment)
+        self.loss = _loss(task, treatment)
         self._passes: dict[tuple[object, ...], Pass] = {}
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
+        """Raises ValueError if a target is no class of the task, or a length none of its lengths."""
+        states = self.network.cell.states if trace else ()
         through_time = self._pass(flat, batch, keep=True)
-        outputs, _ = through_time.forward(flat, batch)
-        outputs.requires_grad_()
-        with torch.enable_grad():
-            loss = self.training_loss(self._by_sequence(outputs, batch), batch.targets)
-            (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
-        gradient, squares = through_time.backward(flat, batch, d_outputs, len(self.network.cell.states) if trace else 0)
-        # L^(b) is the loss of one sequence, the pack's loss the mean over B of them
-        sequences = batch.inputs.shape[1]
-        traces = {
-            name: self.common(square.sqrt(), batch) * sequences
-            for name, square in zip(self.network.cell.states, squares, strict=False)
-        }
-        return Gradients(loss.detach(), gradient, traces)
+        if self.loss == "given":
+            loss, d_outputs = self._differentiated(flat, batch)
+            _, gradient, norms = through_time.gradients(flat, batch, len(states), d_outputs)
+        else:
+            loss, gradient, norms = through_time.gradients(flat, batch, len(states))
+        return Gradients(loss, gradient, {name: self.common(n, batch) for name, n in zip(states, norms, strict=True)})
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
         outputs, alive = self._pass(flat, batch, keep=False).forward(flat, batch)
         return Answers(self._by_sequence(outputs, batch), alive)
+
+    def _differentiated(self, flat: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss by torch, [R], and its gradient with respect to the outputs, [R, S, B, padded O]."""
+        outputs, _ = self._pass(flat, batch, keep=False).forward(flat, batch)
+        outputs.requires_grad_()
+        with torch.enable_grad():
+            loss = self.training_loss(self._by_sequence(outputs, batch), batch.targets)
+            (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
+        return loss.detach(), d_outputs.contiguous()
 
     def _pass(self, flat: Tensor, batch: Batch, keep: bool) -> Pass:
         replicas, sequences, *step = batch.inputs.shape
@@ -134,6 +149,7 @@ class CompiledProgram(Program):
         parts = network.padded_views(torch.empty(network.flat_size))
         return Shape(
             cell=KINDS.index(_kind(network.cell)),
+            loss=LOSSES.index(self.loss),
             replicas=replicas,
             sequences=sequences,
             steps=self.task.steps,
@@ -144,6 +160,7 @@ class CompiledProgram(Program):
             outputs_width=network.padded_outputs,
             read_first=self.read.start,
             read_count=len(self.read),
+            scored=len(self.task.scored),
             parameters=network.flat_size,
             **{name: part.storage_offset() for name, part in parts.items()},
         )
@@ -157,71 +174,60 @@ class Pass:
     """The kernel with its buffers for batches of one shape; `keep` what the way back needs."""
 
     def __init__(self, shape: Shape, dtype: torch.dtype, keep: bool) -> None:
-        self.shape, self.dtype, self.keep = shape, dtype, keep
+        self.shape, self.dtype = shape, dtype
         self.kernel = kernel(dtype)
         threads = min(torch.get_num_threads(), shape.replicas)
         cuts = [shape.replicas * k // threads for k in range(threads + 1)]
         self.ranges = list(itertools.pairwise(cuts))
-        size = self.kernel.history_size(shape, keep)
-        # without a way back a thread needs the memory of one replica, whichever it is at
-        self.memory = torch.zeros(1 if keep else threads, size * (shape.replicas if keep else 1), dtype=dtype)
+        # a thread needs the memory of one replica, whichever it is at
+        self.memory = torch.zeros(threads, self.kernel.history_size(shape, keep), dtype=dtype)
         self.working = torch.zeros(threads, self.kernel.workspace_size(shape), dtype=dtype)
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def forward(self, flat: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs of the steps that are read [R, S, B, padded O], and whether any unit was ever non-zero [R]."""
-        shape, inputs = self.shape, batch.inputs.to(flat.dtype).contiguous()
-        flat = flat.detach().contiguous()
-        lengths = None if batch.lengths is None else batch.lengths.long().contiguous()
+        shape = self.shape
         outputs = flat.new_empty(shape.replicas, shape.read_count, shape.sequences, shape.outputs_width)
         alive = torch.empty(shape.replicas, dtype=torch.bool)
-
-        def part(thread: int, first: int, last: int) -> None:
-            self.kernel.forward(
-                shape,
-                first,
-                last,
-                flat.data_ptr(),
-                inputs.data_ptr(),
-                None if lengths is None else lengths.data_ptr(),
-                self.keep,
-                self.memory[thread % len(self.memory)].data_ptr(),
-                self.working[thread].data_ptr(),
-                outputs.data_ptr(),
-                alive.data_ptr(),
-            )
-
-        self._spread(part)
+        self._spread(self.kernel.forward, flat, batch, outputs, alive)
         return outputs, alive
 
-    def backward(self, flat: Tensor, batch: Batch, d_outputs: Tensor, parts: int) -> tuple[Tensor, Tensor]:
-        """After `forward` on the same: the gradient [R, P], and ||.||^2 of `parts` of the state, [parts, R, B, T]."""
-        shape, inputs, d_outputs = self.shape, batch.inputs.to(flat.dtype).contiguous(), d_outputs.contiguous()
-        flat = flat.detach().contiguous()
-        gradient = torch.zeros_like(flat)
-        squares = torch.empty(parts, shape.replicas, shape.sequences, shape.steps, dtype=torch.float64)
+    def gradients(
+        self, flat: Tensor, batch: Batch, parts: int, d_outputs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss [R], its gradient [R, P], and of `parts` of the state the norms of the trace [parts, R, B, T].
 
-        def part(thread: int, first: int, last: int) -> None:
-            self.kernel.backward(
-                shape,
-                first,
-                last,
-                flat.data_ptr(),
-                inputs.data_ptr(),
-                self.memory.data_ptr(),
-                self.working[thread].data_ptr(),
-                d_outputs.data_ptr(),
-                gradient.data_ptr(),
-                squares.data_ptr() if parts else None,
+        d_outputs: of a loss that the kernel does not know, laid out as `forward` gives them; then it gives no loss.
+        """
+        shape = self.shape
+        loss, gradient = flat.new_empty(shape.replicas), flat.new_empty(flat.shape)
+        norms = torch.empty(parts, shape.replicas, shape.sequences, shape.steps, dtype=torch.float64)
+        targets = self._targets(batch) if d_outputs is None else None
+        into = (loss, gradient, norms if parts else None)
+        if not all(self._spread(self.kernel.gradients, flat, batch, targets, d_outputs, *into)):
+            shortest = shape.steps - (shape.read_count - shape.scored)
+            raise ValueError(
+                "the batch does not fit this program: "
+                f"a target is none of the classes 0 to {shape.outputs - 1}, or a length not {shortest} to {shape.steps}"
             )
+        return loss, gradient, norms
 
-        self._spread(part)
-        return gradient, squares
+    def _targets(self, batch: Batch) -> Tensor:
+        """As the kernel reads them: classes or numbers, [R, B, A]."""
+        shape, targets = self.shape, batch.targets
+        if targets.shape != (shape.replicas, shape.sequences, shape.scored):
+            raise ValueError(f"targets {[*targets.shape]} do not fit this program")
+        return targets.to(torch.int64 if LOSSES[shape.loss] == "cross-entropy" else self.dtype).contiguous()
 
-    def _spread(self, part: Callable[[int, int, int], None]) -> None:
-        """Every thread has its range of replicas; a worker has one thread."""
-        if self.pool is None:
-            part(0, *self.ranges[0])
-        else:
-            threads = range(len(self.ranges))
-            list(self.pool.map(lambda thread: part(thread, *self.ranges[thread]), threads))
+    def _spread(self, function: Callable[..., int], flat: Tensor, batch: Batch, *others: Tensor | None) -> list[int]:
+        """What the kernel's function answers for every thread's range of replicas; a worker has one thread."""
+        lengths = None if batch.lengths is None else batch.lengths.long().contiguous()
+        shared = [flat.detach().contiguous(), batch.inputs.to(flat.dtype).contiguous(), lengths]
+        pointers = [None if tensor is None else tensor.data_ptr() for tensor in (*shared, *others)]
+
+        def part(thread: int) -> int:
+            own = self.memory[thread].data_ptr(), self.working[thread].data_ptr()
+            return function(self.shape, *self.ranges[thread], *pointers[:3], *own, *pointers[3:])
+
+        threads = range(len(self.ranges))
+        return list(map(part, threads) if self.pool is None else self.pool.map(part, threads))

@@ -3,10 +3,11 @@
    Forward    a_t = W_hh h_{t-1} + W_xh x_t + b,   state_t = phi(a_t, state_{t-1}),   y_t = W_hy h_t + b_y
    Backward   dh_t = W_hh^T delta_{t+1} + W_hy^T dy_t  (+ what reaches h_t past the product),   delta_t = dL/da_t
               dW_hh = sum_t delta_t h_{t-1}^T,   dW_xh = sum_t delta_t x_t^T,   db = sum_t delta_t
+   Loss       mean over sequences and scored steps of (y - target)^2 or -ln softmax(y)[target], or whose dL/dy is given
 
    Why a kernel: these products are small (16 x 100 times 100 x 100), so a library spends its time on getting there.
    Here a replica's weights stay in the cache for its whole time loop, and a tile of the result stays in registers for
-   a whole sum.
+   a whole sum. A replica goes back through time before the next one goes forward, while all that it kept is near.
 
    Layout. All matrices are row-major. A state is [B][H], units side by side; H is padded to whole vectors (`width`).
    Sums run over the units alone, so what stands in the padding (0, after an infinite input perhaps NaN) comes to
@@ -21,6 +22,7 @@
 
    Compiled once for float and, with -DDOUBLE, once for double; `compiled.py` says when and how. */
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -119,6 +121,12 @@ INLINE vector hyperbolic_tangent(vector x) {
 INLINE vector sigmoid(vector x) {
     const power e = exponential(-where(x > LARGEST, all(LARGEST), x));
     return zero_where(x < -LARGEST, 1 / (e.scale * e.rest + (e.scale + 1)));
+}
+
+/* e^x for x <= 0, and 0 where it would be less than the smallest number */
+INLINE vector decay(vector x) {
+    const power e = exponential(x);
+    return zero_where(x < -LARGEST, e.scale * e.rest + e.scale);
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------
@@ -233,13 +241,15 @@ static void multiply(const product *p, ptrdiff_t rows, ptrdiff_t columns) {
 /* ---- shapes -----------------------------------------------------------------------------------------------------*/
 
 enum { TANH, RELU, LSTM, GRU };
+enum { GIVEN, SQUARED_ERROR, CROSS_ENTROPY }; /* losses */
 enum { I, F, G, O };       /* blocks of the LSTM */
 enum { R, Z, N_H, N_X };   /* blocks of the GRU */
 
 /* As `compiled.py` fills it in: everything is counted in numbers, not in bytes. */
 typedef struct {
-    int64_t cell, replicas, sequences, steps, inputs, units, width, outputs, outputs_width;
+    int64_t cell, loss, replicas, sequences, steps, inputs, units, width, outputs, outputs_width;
     int64_t read_first, read_count; /* the steps whose outputs are asked for */
+    int64_t scored;                 /* how many of them, up to its own last step, enter a sequence's loss */
     int64_t parameters;             /* of a replica, and where each starts: */
     int64_t recurrent, input, bias, candidate_bias, readout, readout_bias;
 } shape;
@@ -280,6 +290,7 @@ typedef struct {
     real *d_h, *d_c, *past;          /* dL/dh_t, dL/dc_t, what of them reaches t-1 past the product: each [B][H] */
     real *delta;                     /* [STEPS][B][G][H] */
     real *inputs, *d_inputs;         /* [STEPS][B][1 + I] and [1 + I][G][H]; the first of 1 + I is a 1, for the bias */
+    real *outputs;                   /* [S][B][O], and then their gradient */
     ptrdiff_t size;
 } workspace;
 
@@ -294,6 +305,7 @@ static workspace workspace_in(const shape *s, real *memory) {
     w.past = part(memory, &w.size, size);
     w.delta = part(memory, &w.size, STEPS * g * size);
     w.d_inputs = part(memory, &w.size, rows * g * s->width);
+    w.outputs = part(memory, &w.size, s->read_count * s->sequences * s->outputs_width);
     w.inputs = part(memory, &w.size, STEPS * s->sequences * rows);
     return w;
 }
@@ -441,6 +453,56 @@ static int forward_one(const shape *s, const real *parameters, const real *input
     return alive;
 }
 
+/* ---- loss -------------------------------------------------------------------------------------------------------*/
+
+/* Of one answer y [O], which becomes share dL/dy; what it returns is L. */
+static double squared_error(const shape *s, real *y, real target, real share) {
+    const real miss = y[0] - target;
+    memset(y, 0, s->outputs_width * sizeof(real));
+    y[0] = share * (2 * miss);
+    return (double)miss * miss;
+}
+
+/* L = ln sum_o e^y_o - y_target, dL/dy = softmax(y) less 1 at the target: there what the other classes have, negated. */
+static double cross_entropy(const shape *s, real *y, int64_t target, real share) {
+    real largest = y[0];
+    for (ptrdiff_t o = 1; o < s->outputs; o++) largest = y[o] > largest ? y[o] : largest;
+    const double lead = (double)largest - y[target];
+    for (ptrdiff_t o = 0; o < s->outputs; o += LANES) store(y + o, decay(load(y + o) - largest));
+    double sum = 0;
+    for (ptrdiff_t o = 0; o < s->outputs; o++) sum += y[o];
+    const double others = sum - y[target], scale = share / sum;
+    for (ptrdiff_t o = 0; o < s->outputs; o++) y[o] = (real)(y[o] * scale);
+    y[target] = (real)(-others * scale);
+    memset(y + s->outputs, 0, (s->outputs_width - s->outputs) * sizeof(real));
+    return log(sum) + lead;
+}
+
+/* Outputs [S][B][O] of one replica become dL/dy, L the mean over B sequences and A scored steps; targets [B][A], classes
+   or numbers. Returns whether all targets are classes and all lengths are of the task; if not, L is not to be used. */
+static int loss_one(const shape *s, real *outputs, const void *targets, const int64_t *lengths, real *loss) {
+    const ptrdiff_t scored = s->scored, answers = s->sequences * scored;
+    const int64_t *classes = targets;
+    const real *numbers = targets, share = 1 / (real)answers;
+    double sum = 0;
+    for (ptrdiff_t k = 0; k < s->read_count; k++)
+        for (ptrdiff_t b = 0; b < s->sequences; b++, outputs += s->outputs_width) {
+            const ptrdiff_t first = s->read_count - scored - (lengths ? s->steps - lengths[b] : 0);
+            const ptrdiff_t answer = b * scored + k - first;
+            if (first < 0 || first + scored > s->read_count) return 0;
+            if (k < first || k >= first + scored)
+                memset(outputs, 0, s->outputs_width * sizeof(real));
+            else if (s->loss == SQUARED_ERROR)
+                sum += squared_error(s, outputs, numbers[answer], share);
+            else if (classes[answer] < 0 || classes[answer] >= s->outputs)
+                return 0;
+            else
+                sum += cross_entropy(s, outputs, classes[answer], share);
+        }
+    *loss = (real)(sum / (double)answers);
+    return 1;
+}
+
 /* ---- backward ---------------------------------------------------------------------------------------------------*/
 
 static void tanh_back(ptrdiff_t size, const real *d_h, const real *h, real *delta) {
@@ -560,8 +622,9 @@ typedef float narrow __attribute__((vector_size(BYTES / 2), aligned(sizeof(float
 #endif
 typedef double precise __attribute__((vector_size(BYTES)));
 
-/* ||row||^2 of each sequence, in double: a float's square underflows long before the gradient does. norms: [B][T] */
-static void squared_norms(const shape *s, const real *rows, double *norms) {
+/* ||dL^(b)/d row|| of each sequence's own loss L^(b), of which L is the mean over B; in double, for a float's square
+   underflows long before the gradient does. norms: [B][T] */
+static void sequence_norms(const shape *s, const real *rows, double *norms) {
     enum { HALF = BYTES / sizeof(double) };
     for (ptrdiff_t b = 0; b < s->sequences; b++, rows += s->width) {
         precise sum = (precise){0};
@@ -573,15 +636,15 @@ static void squared_norms(const shape *s, const real *rows, double *norms) {
         double total = 0;
         for (int k = 0; k < HALF; k++) total += sum[k];
         for (; u < s->units; u++) total += (double)rows[u] * rows[u]; /* no padding: an infinite x makes it NaN */
-        norms[b * s->steps] = total;
+        norms[b * s->steps] = sqrt(total) * (double)s->sequences;
     }
 }
 
-/* One replica: `gradient` is zero before; `norms` and `cell_norms`, each [B][T] or NULL, take the squares of
-   ||dL/dh_t|| and ||dL/dc_t||. */
+/* One replica; `norms` and `cell_norms`, each [B][T] or NULL, take ||dL/dh_t|| and ||dL/dc_t||. */
 static void backward_one(const shape *s, const real *parameters, const real *inputs, const history *past,
                          const workspace *w, const real *d_outputs, real *gradient, double *norms, double *cell_norms) {
     const ptrdiff_t size = state(s), sequences = s->sequences, rows = 1 + s->inputs;
+    memset(gradient, 0, s->parameters * sizeof(real));
     memset(w->zeros, 0, s->width * sizeof(real));
     memset(w->past, 0, size * sizeof(real));
     memset(w->d_inputs, 0, rows * blocks(s) * s->width * sizeof(real));
@@ -600,8 +663,8 @@ static void backward_one(const shape *s, const real *parameters, const real *inp
             break;
         case GRU: gru_back(s, gates, h_before, w->d_h, w->past, delta); break;
         }
-        if (norms) squared_norms(s, w->d_h, norms + t);
-        if (cell_norms) squared_norms(s, w->d_c, cell_norms + t);
+        if (norms) sequence_norms(s, w->d_h, norms + t);
+        if (cell_norms) sequence_norms(s, w->d_c, cell_norms + t);
         for (ptrdiff_t b = 0; b < sequences; b++) {
             real *row = w->inputs + (slot * sequences + b) * rows;
             row[0] = 1;
@@ -618,29 +681,39 @@ static void backward_one(const shape *s, const real *parameters, const real *inp
 
 /* ---- a pack, replica by replica; every tensor has its replicas on the first axis --------------------------------*/
 
-/* The replicas from `first` to before `last`. memory: of all replicas where all steps are kept, else of one.
-   alive: [R] */
+/* The replicas from `first` to before `last`, without a way back. alive: [R] */
 void forward(const shape *s, int64_t first, int64_t last, const real *parameters, const real *inputs,
-             const int64_t *lengths, int keep, real *memory, real *working, real *outputs, unsigned char *alive) {
+             const int64_t *lengths, real *memory, real *working, real *outputs, unsigned char *alive) {
     const workspace w = workspace_in(s, working);
-    for (ptrdiff_t r = first; r < last; r++) {
-        const history past = history_in(s, memory + (keep ? r * history_size(s, 1) : 0), keep);
+    const history past = history_in(s, memory, 0);
+    for (ptrdiff_t r = first; r < last; r++)
         alive[r] = forward_one(s, parameters + r * s->parameters, inputs + r * s->sequences * s->steps * s->inputs,
-                               lengths ? lengths + r * s->sequences : NULL, keep, &past, &w,
+                               lengths ? lengths + r * s->sequences : NULL, 0, &past, &w,
                                outputs + r * s->read_count * s->sequences * s->outputs_width);
-    }
 }
 
-/* norms: [parts of the state][R][B][T] or NULL. */
-void backward(const shape *s, int64_t first, int64_t last, const real *parameters, const real *inputs, real *memory,
-              real *working, const real *d_outputs, real *gradients, double *norms) {
+/* The same with the way back. targets: [R][B][A], or NULL if the loss is GIVEN by its gradient d_outputs [R][S][B][O].
+   losses: [R], set unless GIVEN. norms: [parts of the state][R][B][T] or NULL.
+   Returns whether targets and lengths fit the shape; what it has left is else not to be used. */
+int gradients(const shape *s, int64_t first, int64_t last, const real *parameters, const real *inputs,
+              const int64_t *lengths, real *memory, real *working, const void *targets, const real *d_outputs,
+              real *losses, real *gradients, double *norms) {
     const workspace w = workspace_in(s, working);
-    const ptrdiff_t trace = s->sequences * s->steps;
+    const history past = history_in(s, memory, 1);
+    const ptrdiff_t trace = s->sequences * s->steps, answers = s->sequences * s->scored;
+    const ptrdiff_t answer = s->loss == CROSS_ENTROPY ? sizeof(int64_t) : sizeof(real);
     for (ptrdiff_t r = first; r < last; r++) {
-        const history past = history_in(s, memory + r * history_size(s, 1), 1);
+        const real *own = parameters + r * s->parameters, *shown = inputs + r * trace * s->inputs;
+        const int64_t *ends = lengths ? lengths + r * s->sequences : NULL;
         double *of_h = norms ? norms + r * trace : NULL;
-        backward_one(s, parameters + r * s->parameters, inputs + r * trace * s->inputs, &past, &w,
-                     d_outputs + r * s->read_count * s->sequences * s->outputs_width, gradients + r * s->parameters,
-                     of_h, norms && s->cell == LSTM ? of_h + s->replicas * trace : NULL);
+        double *of_c = norms && s->cell == LSTM ? of_h + s->replicas * trace : NULL;
+        forward_one(s, own, shown, ends, 1, &past, &w, w.outputs);
+        if (s->loss != GIVEN &&
+            !loss_one(s, w.outputs, (const char *)targets + r * answers * answer, ends, losses + r))
+            return 0;
+        backward_one(s, own, shown, &past, &w,
+                     s->loss == GIVEN ? d_outputs + r * s->read_count * s->sequences * s->outputs_width : w.outputs,
+                     gradients + r * s->parameters, of_h, of_c);
     }
+    return 1;
 }

@@ -103,14 +103,12 @@ def test_a_worker_on_every_core(benchmark, task: str, cell: str, hidden: int, le
 def test_kernel_against_matmul(benchmark, cell: str, hidden: int, length: int) -> None:  # type: ignore[no-untyped-def]
     """Forward, backward and the weights' gradients, useful FLOPs, against torch.matmul of 512^3."""
     training = pack(Compiled(), 16, *overrides("adding", cell, hidden, length))
-    program, batch = training.program, next(training._training_batches())
+    program, batch = training.program, next(training.batches())
     assert isinstance(program, CompiledProgram)
     kernel = program._pass(training.flat, batch, keep=True)
-    ones = torch.ones_like(kernel.forward(training.flat, batch)[0])
 
     def both() -> None:
-        kernel.forward(training.flat, batch)
-        kernel.backward(training.flat, batch, ones, 0)
+        kernel.gradients(training.flat, batch, 0)
 
     rounds = interleaved({"kernel": both, "matmul": matmul()}, 3 * ROUNDS)
     speed = {"kernel": 16 * flops_of(training) / typical(rounds, "kernel")}
@@ -140,15 +138,15 @@ def test_cost_grows_linearly_in_time_and_in_replicas(benchmark, cell: str) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell what a process takes")
-@pytest.mark.parametrize(("cell", "kept", "steps"), [("tanh", 1, 2000), ("gru", 5, 400), ("lstm", 7, 300)])
+@pytest.mark.parametrize(("cell", "kept", "steps"), [("tanh", 1, 1000), ("gru", 5, 200), ("lstm", 7, 150)])
 def test_memory_is_as_estimated(benchmark, cell: str, kept: int, steps: int) -> None:  # type: ignore[no-untyped-def]
-    """What the process grows by for a pack's gradient: `kept` numbers per unit, step and sequence of each replica."""
-    training = pack(Compiled(), 32, *overrides("adding", cell, 100, steps))
-    batch, network = next(training._training_batches()), training.network
+    """What the process grows by for a pack's gradient: `kept` numbers per unit, step and sequence of one replica."""
+    training = pack(Compiled(), 8, *overrides("adding", cell, 100, steps), "batch_size=256")
+    batch, network = next(training.batches()), training.network
     before = resident()
     training.program.gradients(training.flat, batch)
     grown = resident() - before
-    expected = 4 * 32 * (kept * steps * 16 * network.padded_hidden + network.flat_size)
+    expected = 4 * (kept * steps * 256 * network.padded_hidden + 8 * network.flat_size)
     note(benchmark, "memory", {"cell": cell}, {}, {"grown": grown, "expected": expected}, matmul())
     print(f"\n{cell}: grew by {grown / 2**20:.0f} MiB, expected {expected / 2**20:.0f} MiB")
 
@@ -197,11 +195,11 @@ def test_making_data(benchmark, task: str, variant: str) -> None:  # type: ignor
     node = config.composed(f"task={task}")["task"]
     length = 100 - 2 * node["symbols"] if node["_target_"].endswith("Copying") else 100
     training = pack(ENGINES["compiled"], 16, *overrides(task, "irnn", 64, length), f"task.variant={variant}")
-    batches = training._training_batches()
+    batches = training.batches()
     batch = next(batches)
 
     def update() -> None:
-        training._step(0, training._gradients(0, batch, traced=False)[1], batch)
+        training.advance(0, batch)
 
     def data() -> None:
         for _ in range(DATA_UPDATES):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.config import Job
-from bench.training import EVALUATION_BATCH
+from bench.sequences import CHUNK
 
 BYTES = {"float32": 4, "float64": 8}
 VECTORS = 10  # of the length of a replica's parameters: they, gradient, clipped, step, optimizer state, intermediates
@@ -47,7 +47,9 @@ def packs(
     result = []
     for members in groups.values():
         job, cost = jobs[members[0]], costs[members[0]]
-        fitting = max(1, min(width, int(memory / sum(taken(job).values()))))
+        sizes = taken(job)
+        once = sizes.pop("engine") if job.engine.one_at_a_time else 0
+        fitting = max(1, min(width, int((memory - once) / sum(sizes.values()))))
         share = math.ceil(cost * len(members) * places / total)
         count = max(math.ceil(len(members) / fitting), min(share, len(members)))
         for k in range(count):
@@ -64,12 +66,11 @@ def taken(job: Job) -> dict[str, int]:
     numbers = {
         "engine": job.engine.kept(network, task.steps, replica.batch_size),
         "parameters": VECTORS * network.flat_size,
-        # at its end the held-out sequences and the final ones
-        "sequences": (judged.sequences + judged.final + replica.batch_size) * task.steps * task.inputs,
-        "outputs": OUTPUTS * max(replica.batch_size, EVALUATION_BATCH) * read * network.padded_outputs,
+        "sequences": (judged.sequences + max(CHUNK, replica.batch_size)) * task.steps * task.inputs,
+        "outputs": OUTPUTS * max(replica.batch_size, CHUNK) * read * network.padded_outputs,
     }
     return {part: BYTES[replica.precision] * count for part, count in numbers.items()} | {
-        "drawing": DRAWING * max(replica.batch_size, EVALUATION_BATCH) * task.steps,
+        "drawing": DRAWING * max(replica.batch_size, CHUNK) * task.steps,
         "series": SERIES * replica.updates,
     }
 

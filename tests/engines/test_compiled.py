@@ -16,13 +16,15 @@ from bench.engines import building, compiled
 from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled, Pass
 from bench.engines.eager import Eager
-from bench.engines.engine import Treatment
+from bench.engines.engine import UNTREATED, Treatment
 from bench.engines.library import Library
 from bench.network import Network
 from bench.speed.precision import CASES, errors
 from bench.streams import Stream
 from bench.training import Training
-from tests.engines.test_engines import SEEDS, START, assert_close, network_mask, setting
+from tasks.adding import Adding
+from tests.conftest import choices
+from tests.engines.test_engines import SEEDS, START, assert_close, example, network_mask, setting
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -80,17 +82,21 @@ def test_tanh_and_sigmoid_are_exact_to_a_few_units_in_the_last_place(precision):
 
 
 def after_one_step(cell_name, x, hidden=16):
-    """tanh(x), or for the LSTM its forget gate sigmoid(x): a pack of nets whose biases are x, after a step."""
+    """tanh(x), or for the LSTM its forget gate sigmoid(x): of nets whose biases are x, after a step."""
     task = config.example("task/parity", length=1, bits=1)
     network = Network(config.example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
     biases = torch.nn.functional.pad(x, (0, -len(x) % hidden)).view(-1, hidden)
     flat = x.new_zeros(len(biases), network.flat_size)
     network.views(flat)["b"].copy_(biases[:, None] if cell_name == "lstm" else biases)
     program = Compiled().program(network, task)
-    program.gradients(flat, task.sample(Stream(list(range(len(biases))), "train", dtype=x.dtype), 1))
-    (kept,) = program._passes.values()
-    memory = kept.memory.view(len(biases), -1, hidden)  # of the LSTM h_0, h_1, c_0, c_1, i, f, g, o, tanh(c)
-    return memory[:, 5 if cell_name == "lstm" else 1].flatten()[: len(x)]
+    batch = task.sample(Stream([0], "train", dtype=x.dtype), 1)
+    found = []
+    for row in flat:
+        program.gradients(row[None], batch)
+        (kept,) = program._passes.values()
+        memory = kept.memory.view(-1, hidden)  # h_0, h_1, and of the LSTM c_0, c_1, i, f, g, o, tanh(c)
+        found.append(memory[5 if cell_name == "lstm" else 1].clone())
+    return torch.cat(found)[: len(x)]
 
 
 def relative_error(ours, exact):
@@ -186,12 +192,12 @@ def trained(replicas):
 
 
 def test_buffers_are_as_large_as_they_are_said_to_be():
-    """An Elman step keeps h, an LSTM step i, f, g, o, c, tanh(c) and h."""
+    """An Elman step keeps h, an LSTM step i, f, g, o, c, tanh(c) and h, of one replica of the three."""
     for cell_name, parts in {"tanh": 1, "gru": 5, "lstm": 7}.items():
         network, task, flat, batch = setting(cell_name, "adding", hidden=16)
         kept = Compiled().program(network, task)._pass(flat, batch, keep=True)
         states = {"lstm": 2}.get(cell_name, 1)
-        assert kept.memory.numel() == 3 * 5 * 16 * (parts * task.steps + states)
+        assert kept.memory.numel() == 5 * 16 * (parts * task.steps + states)
         assert isinstance(kept, Pass)
 
 
@@ -213,6 +219,26 @@ def test_a_batch_of_another_task_is_refused():
         program.answers(flat, batch._replace(inputs=batch.inputs[:, :, 1:]))
     with pytest.raises(ValueError, match="do not fit this program"):
         program.answers(flat[:2], batch)
+    with pytest.raises(ValueError, match=r"targets \[3, 4, 1\] do not fit this program"):
+        program.gradients(flat, batch._replace(targets=batch.targets[:, 1:]))
+
+
+@pytest.mark.parametrize("wrong", [-1, 9])
+def test_a_target_that_is_no_class_is_refused(wrong):
+    network, task, flat, batch = setting("tanh", "copying")
+    targets = batch.targets.clone()
+    targets[2, 4, -1] = wrong
+    with pytest.raises(ValueError, match="a target is none of the classes 0 to 8"):
+        Compiled().program(network, task).gradients(flat, batch._replace(targets=targets))
+
+
+@pytest.mark.parametrize("wrong", [29, 34])
+def test_a_length_that_is_none_of_the_task_is_refused(wrong):
+    network, task, flat, batch = setting("tanh", "lengths of a sequence")
+    lengths = batch.lengths.clone()
+    lengths[2, 4] = wrong
+    with pytest.raises(ValueError, match="or a length not 30 to 33"):
+        Compiled().program(network, task).gradients(flat, batch._replace(lengths=lengths))
 
 
 def test_what_it_cannot_do_is_left_to_others():
@@ -229,9 +255,77 @@ def test_what_it_cannot_do_is_left_to_others():
 def test_a_loss_of_a_remedy_is_trained_on():
     network, task, flat, batch = setting("lstm", "copying")
     smoothing = config.job(config.composed("remedies=[label_smoothing]", "task=copying")).replica.remedies
-    treatment = Treatment(remedies=smoothing)
-    oracle = Eager().program(network, task, treatment).gradients(flat, batch).gradient
-    assert_close(Compiled().program(network, task, treatment).gradients(flat, batch).gradient, oracle)
+    assert_agrees_with_eager(network, task, flat, batch, Treatment(remedies=smoothing), loss="given")
+
+
+class Distance(Adding):
+    """|y - target|, a loss that is not in the kernel."""
+
+    def losses(self, outputs, targets):
+        return (outputs.squeeze(-1) - targets).abs()
+
+
+@pytest.mark.parametrize("variant", ["halves", "pascanu"])
+def test_a_loss_of_a_task_of_its_own_is_trained_on(variant):
+    task = Distance(**vars(config.example("task/adding", length=20, variant=variant)))
+    network = Network(config.example("cell/gru", hidden=5), task.inputs, task.outputs)
+    batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 3)
+    assert_agrees_with_eager(network, task, network.initial([START] * 3, SEEDS), batch, UNTREATED, loss="given")
+
+
+def assert_agrees_with_eager(network, task, flat, batch, treatment, loss):
+    program = Compiled().program(network, task, treatment)
+    assert program.loss == loss
+    oracle = Eager().program(network, task, treatment).gradients(flat, batch, trace=True)
+    result = program.gradients(flat, batch, trace=True)
+    assert_close(result.loss, oracle.loss)
+    assert_close(result.gradient, oracle.gradient)
+    assert_close(result.trace["h"], oracle.trace["h"])
+
+
+def test_no_task_needs_torch_for_its_loss():
+    losses = {name: compiled._loss(example(f"task/{name}"), UNTREATED) for name in choices("task")}
+    numbers = ["adding", "multiplication"]
+    assert losses == {name: "squared error" if name in numbers else "cross-entropy" for name in losses}
+
+
+def test_squared_error_has_the_bits_of_torch():
+    _, (ours, by_torch) = both_ways("adding", torch.float32)
+    assert torch.equal(ours.gradient, by_torch.gradient)
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_cross_entropy_is_no_less_exact_than_that_of_torch(size):
+    """Also where a net is sure of its answer, right or wrong."""
+    _, (_, exact) = both_ways("copying", torch.float64, size)
+    network, (ours, by_torch) = both_ways("copying", torch.float32, size)
+    for name, part in network.views(exact.gradient).items():
+        mine, theirs = (network.views(found.gradient)[name] for found in (ours, by_torch))
+        assert (mine - part).norm() <= max(1.5 * (theirs - part).norm(), 2e-7 * part.norm())
+    assert_close(ours.loss, exact.loss, tolerance=2e-7)
+
+
+def both_ways(task_name, dtype, size=1.0):
+    """The gradients of a float32 net and batch, with the kernel's loss and with torch's; `size` multiplies W_hy."""
+    network, task, flat, batch = setting("lstm", task_name, dtype=torch.float32, sequences=7)
+    network.views(flat)["W_hy"].mul_(size)
+    batch = batch._replace(inputs=batch.inputs.to(dtype))
+    ours, by_torch = (Compiled().program(network, task) for _ in range(2))
+    by_torch.loss = "given"
+    return network, [program.gradients(flat.to(dtype), batch) for program in (ours, by_torch)]
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf, 1e30, -1e30])
+@pytest.mark.parametrize("task_name", ["adding", "copying"])
+def test_what_comes_out_of_the_readout_has_the_loss_that_torch_gives_it(task_name, poison):
+    network, task, flat, batch = setting("tanh", task_name, dtype=torch.float32)
+    network.views(flat)["b_y"][1, 0] = poison
+    ours, theirs = (engine.program(network, task).gradients(flat, batch) for engine in (Compiled(), Eager()))
+    assert_same_poison(ours.loss, theirs.loss)
+    for name, view in network.views(ours.gradient).items():
+        assert_same_poison(view, network.views(theirs.gradient)[name])
+    finite = theirs.loss.isfinite()
+    assert torch.allclose(ours.loss[finite], theirs.loss[finite], rtol=1e-5)
 
 
 def test_a_library_is_compiled_once(tmp_path, monkeypatch):
@@ -301,7 +395,7 @@ def test_no_sanitizer_complains(tmp_path, definition):
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O0", "-march=native", "-std=gnu11"]
     here = Path(__file__).with_name("sanitized.c")
     command = [*building._compiler(), *flags, f"-D{definition}", f"-I{compiled.SOURCE.parent}", str(here)]
-    built = subprocess.run([*command, "-o", str(program)], capture_output=True, text=True, check=False)
+    built = subprocess.run([*command, "-o", str(program), "-lm"], capture_output=True, text=True, check=False)
     if "san" in built.stderr and built.returncode:
         pytest.skip(f"no sanitizers here: {built.stderr.splitlines()[0]}")
     assert built.returncode == 0, built.stderr

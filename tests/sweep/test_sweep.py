@@ -15,7 +15,7 @@ from omegaconf import open_dict
 
 from bench import config
 from bench.__main__ import main
-from bench.engines.batched import _SWEEPS
+from bench.engines.batched import _SWEEPS, Batched
 from bench.engines.compiled import Compiled, Pass
 from bench.sweep import places, planning, worker
 from bench.sweep.launcher import Composer, PackLauncher
@@ -137,10 +137,14 @@ def test_no_place_stands_idle():
     assert len(packs(jobs(tanh=1), width=32, memory=BIG, places=8)) == 1
 
 
-def test_memory_bounds_the_width():
-    asked = jobs(lstm=8)
-    one = sum(taken(asked[0]).values())
-    for memory, width in ((BIG, 8), (2.5 * one, 2), (one, 1), (1.0, 1)):
+@pytest.mark.parametrize("engine", [Batched(), Compiled()])
+def test_memory_bounds_the_width(engine):
+    """Whoever takes one replica at a time needs what is kept for the way back once."""
+    asked = [dataclasses.replace(job, engine=engine) for job in jobs(lstm=8)]
+    sizes = taken(asked[0])
+    once = sizes.pop("engine") if engine == Compiled() else 0
+    each = sum(sizes.values())
+    for memory, width in ((BIG, 8), (once + 2.5 * each, 2), (once + each, 1), (1.0, 1)):
         assert [pack.width for pack in packs(asked, width=32, memory=memory, places=1)] == [width] * (8 // width)
 
 
@@ -153,7 +157,7 @@ def test_memory_is_the_sum_of_what_is_kept():
     assert taken(job) == {
         "engine": 8 * 500 * 16 * (gates + cells + rows),
         "parameters": 8 * 10 * job.replica.network.flat_size,
-        "sequences": 8 * (1024 + 4096 + 16) * 500 * 2,
+        "sequences": 8 * (1024 + 64) * 500 * 2,
         "outputs": 8 * 3 * 64 * 1 * 16,  # judged are 64 at a time
         "drawing": 24 * 64 * 500,
         "series": 25 * 70,
