@@ -25,19 +25,44 @@ def anywhere(condition: Tensor) -> bool:
     return not condition.is_cpu or bool(condition.any())
 
 
+def sum_of_rows(values: Tensor) -> Tensor:
+    """Sum over the last axis, [..., N] -> [...], in bits that do not depend on how many rows there are.
+
+    On a GPU torch's own sum shares the threads of a block among the rows, and adds in another order where there are
+    more of them. There one half is added to the other until one number is left.
+    """
+    return values.sum(-1) if values.is_cpu else _sum_of_halves(values)
+
+
+def _sum_of_halves(values: Tensor) -> Tensor:
+    power = 1 << (values.shape[-1] - 1).bit_length()
+    values = torch.nn.functional.pad(values, (0, power - values.shape[-1]))
+    while values.shape[-1] > 1:
+        first, second = values.chunk(2, dim=-1)
+        values = first + second
+    return values[..., 0]
+
+
+def _length(rows: Tensor) -> Tensor:
+    """L2 norm, [..., N] -> float64 [...], of what can be squared; on a GPU squares are in float64."""
+    if rows.is_cpu:
+        return torch.linalg.vector_norm(rows, dim=-1).double()
+    return sum_of_rows(rows.double().square()).sqrt()
+
+
 def gradient_norm(gradient: Tensor) -> Tensor:
     """L2 norm of every replica's gradient without overflow: m ||g / m||, m = max |g|; [..., P] -> float64 [...].
 
     0 for g = 0; for a float32 gradient non-finite only where an entry is. Rows whose squares neither overflow nor
     underflow are taken as they are: m is 1.
     """
-    norm = torch.linalg.vector_norm(gradient, dim=-1)
+    norm = _length(gradient)
     as_it_is = (norm > SMALL) & (norm < LARGE)
-    if not anywhere(~as_it_is):
-        return norm.double()
+    always = gradient.dtype == torch.float32 and not gradient.is_cpu
+    if always or not anywhere(~as_it_is):
+        return norm
     scale = _largest(gradient)
-    scaled_norm = scale.double()[..., 0] * torch.linalg.vector_norm(gradient / scale, dim=-1).double()
-    return torch.where(as_it_is, norm.double(), scaled_norm)
+    return torch.where(as_it_is, norm, scale.double()[..., 0] * _length(gradient / scale))
 
 
 def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
@@ -46,9 +71,9 @@ def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
     Scaled before they are squared, as in `gradient_norm`. 1 where they are equal, and where one of them is 0.
     """
     first, second = gradient / _largest(gradient), clipped / _largest(clipped)
-    lengths = torch.linalg.vector_norm(first, dim=-1).double() * torch.linalg.vector_norm(second, dim=-1).double()
+    lengths = _length(first) * _length(second)
     turned = (gradient != clipped).any(-1) & (lengths > 0)
-    return torch.where(turned, ((first * second).sum(-1).double() / lengths).clamp(-1, 1), torch.ones_like(lengths))
+    return torch.where(turned, (sum_of_rows(first * second).double() / lengths).clamp(-1, 1), torch.ones_like(lengths))
 
 
 def _largest(gradient: Tensor) -> Tensor:

@@ -57,6 +57,8 @@ class Descent:
         self.schedule = joined([replica.schedule for replica in replicas], device)
         self.delta = torch.zeros_like(self.flat)
         self.stepper = self.optimizer.build(self.delta)
+        # torch.optim warns where a step that can be recorded is not; some here never are
+        vars(self.stepper)["_warned_capturable_if_run_uncaptured"] = True
         self.l2 = self._column(self.optimizer.weight_decay)
         self._decays = any(r.optimizer.weight_decay or r.optimizer.decoupled_decay for r in replicas)
         self._recurrent = network.mask("recurrent").to(device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.checkpoints import State
+from bench.clipping import sum_of_rows
 from bench.descent import Descent
 from bench.engines.engine import Engine, Gradients, Program, Treatment
 from bench.engines.graphed import Recorded
@@ -185,18 +186,19 @@ class Training:
         """One update of all active replicas; with the batch's gradients, where they are known.
 
         Where an engine records its passes, and every update is the same operations, a GPU gets a whole update as one
-        CUDA graph, from the second on: the first sets up what kernels and optimizer keep.
+        CUDA graph, from the second untraced one on: the first sets up what kernels and optimizer keep.
         """
         lr = self.descent.lr(update)
-        if gradients or not self._recordable:
-            if gradients is None:
-                batch, gradients = self.gradients(update, batch)
-            notes = self.descent.step(gradients.gradient, lr, update, self._noises(update, batch))
-        else:
-            self._recording = self._recording or Recorded(self._recorded, batch, lr, warm_up=0)
-            notes = self._recording(batch, lr)
-        self._has_run = True
-        self.descent.note(update, notes)
+        if gradients is None and self._recordable:
+            if self._recording is None:
+                self._recording = Recorded(self._recorded, batch, lr, memory=self.program.memory, warm_up=0)
+            self.descent.note(update, self._recording(batch, lr))
+            return
+        if gradients is None:
+            batch, gradients = self.gradients(update, batch)
+            self._has_run = True
+        noises = self._noises(update, batch)
+        self.descent.note(update, self.descent.step(gradients.gradient, lr, update, noises))
 
     @property
     def _recordable(self) -> bool:
@@ -236,7 +238,8 @@ class Training:
         alive, count = torch.zeros_like(self.descent.active), 0
         for batch in batches:
             answers, sequences = self.program.answers(self.flat, batch), batch.inputs.shape[1]
-            loss += sequences * self.program.mean_loss(answers.outputs, batch.targets).double()
+            losses = self.task.losses(answers.outputs, batch.targets).flatten(1).double()
+            loss += sequences * sum_of_rows(losses) / losses.shape[-1]
             accuracy += sequences * self.task.correct(answers.outputs, batch.targets).flatten(1).double().mean(-1)
             alive |= answers.alive
             count += sequences

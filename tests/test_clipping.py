@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import config
-from bench.clipping import AutoClip, NormClipping, Step, cosine, gradient_norm
+from bench.clipping import AutoClip, NormClipping, Step, _sum_of_halves, cosine, gradient_norm
 from bench.fields import joined
 from tests.conftest import choices
 
@@ -258,3 +258,16 @@ def test_where_no_gradient_is_finite_pascanu_shrinks_the_recurrent_weight():
     assert torch.equal(replacement, torch.tensor([[0.02], [0.5]]) * weights * recurrent)
     for name in ("stop", "skip"):
         assert config.example(f"nonfinite/{name}").replacement(weights, recurrent) is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 1000])
+def test_sums_for_a_gpu_are_right_and_do_not_depend_on_how_many_rows_there_are(size):
+    rows = noise(7, size).double()
+    sums = _sum_of_halves(rows)
+    for row, found in zip(rows.tolist(), sums.tolist(), strict=True):
+        assert found == pytest.approx(math.fsum(row), abs=1e-13)
+    for members in ([5], [6, 2], [4, 0, 3]):
+        assert torch.equal(_sum_of_halves(rows[members]), sums[members])
+    assert torch.equal(_sum_of_halves(rows[None]), sums[None])
+    rows[1, 0], rows[2, -1] = torch.nan, torch.inf
+    assert _sum_of_halves(rows).isfinite().tolist() == [True, False, False, True, True, True, True]

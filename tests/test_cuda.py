@@ -10,7 +10,7 @@ from bench.__main__ import main
 from bench.engines.batched import Batched
 from bench.engines.eager import Eager
 from bench.engines.fused import Fused
-from bench.engines.graphed import Graphed
+from bench.engines.graphed import Graphed, Recorded
 from bench.engines.library import Library
 from bench.network import Network
 from bench.speed.precision import errors
@@ -19,7 +19,7 @@ from bench.training import Training
 from tests.engines.test_engines import START, TASKS, assert_close, example
 
 GPU = torch.device("cuda")
-ENGINES = {"fused": Fused(), "graphed": Graphed(), "batched": Batched(), "library": Library()}
+ENGINES = {"fused": Fused(), "graphed": Graphed(), "batched": Batched(), "library": Library(tf32=False)}  # none in TF32
 CELLS = ("tanh", "irnn", "lstm", "gru")
 FUSED = [("tanh", 10), ("tanh", 64), ("tanh", 100), ("irnn", 100), ("irnn", 128), ("lstm", 33), ("lstm", 64)]
 
@@ -27,12 +27,6 @@ pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_tf32():
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
 
 
 def setting(cell_name, task_name, hidden=64, dtype=torch.float32, sequences=21, replicas=5):
@@ -100,6 +94,38 @@ def test_a_recording_is_replayed_and_its_answers_are_kept(engine):
     assert recorded.graph is not None
 
 
+@pytest.mark.parametrize("engine", ["fused", "graphed"])
+def test_a_recording_within_a_larger_one_gives_the_same_bits(engine):
+    """As the training loop records a whole update; the pass has run before, and is asked with a trace first."""
+    network, task, flat, batch = setting("lstm", "lengths of a sequence")
+    program = ENGINES[engine].program(network, task)
+    program.gradients(flat, batch, trace=True)
+    expected = program.gradients(flat, batch).gradient
+    whole = Recorded(lambda flat, batch: 2 * program.gradients(flat, batch).gradient, flat, batch, warm_up=0)
+    assert torch.equal(whole(flat, batch), 2 * expected)
+    assert torch.equal(program.gradients(flat, batch).gradient, expected)
+    assert torch.equal(whole(flat, batch), 2 * expected)
+
+
+@pytest.mark.parametrize("engine", ["fused", "graphed"])
+def test_memory_is_what_is_said(engine):
+    """Of a pack through 1000 steps, within a fifth."""
+    task = example("task/adding", length=1000)
+    network = Network(example("cell/lstm", hidden=64), task.inputs, task.outputs)
+    replicas, sequences = 32, 32
+    flat = network.initial([START], [0]).float().to(GPU).expand(replicas, -1).contiguous()
+    batch = task.sample(Stream(list(range(replicas)), "train", device=GPU), sequences)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    program = ENGINES[engine].program(network, task)
+    program.gradients(flat, batch)
+    taken = torch.cuda.max_memory_allocated() - before
+    said = 4 * replicas * ENGINES[engine].kept(network, task.steps, sequences)
+    print(f"\n{engine}: {taken / said:.2f} of what is said", end="")
+    assert abs(taken / said - 1) < 0.2
+
+
 @pytest.mark.parametrize(("cell_name", "hidden"), FUSED)
 def test_bits_do_not_depend_on_the_pack(cell_name, hidden):
     """From one replica to more than there are multiprocessors."""
@@ -127,6 +153,13 @@ def test_the_gradient_through_1000_steps_is_exact(case):
     found = errors(Fused(), case, steps=1000, hidden=hidden, device=GPU)
     print(f"\n{case}: {', '.join(f'{name} {error:.1e}' for name, error in found.items())}", end="")
     assert found["first state"] < 1e-3
+
+
+@pytest.mark.parametrize("case", ["near-identity ReLU", "LSTM"])
+def test_torch_nn_is_exact_unless_tf32_is_named(case):
+    exact, rounded = (errors(Library(tf32), case, steps=200, hidden=64, device=GPU)["W_hh"] for tf32 in (False, True))
+    assert exact < 1e-4
+    assert rounded > 3 * exact
 
 
 def test_a_trace_falls_on_to_1e_30():

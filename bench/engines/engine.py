@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,10 +94,11 @@ class Program(ABC):
 
     Where lengths vary, a sequence that has ended holds its state, and its answers are read at its own last steps.
     read: the steps at which some sequence of a batch is scored. recordable: whether a pass waits for nobody, so that a
-    GPU can record it as part of a whole update.
+    GPU can record it as part of a whole update, and memory: what such a recording may share with its own.
     """
 
     recordable: ClassVar[bool] = False
+    memory: Any = None
 
     def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
         self.network = network

@@ -30,7 +30,8 @@ from tasks.task import Batch, Task
 
 MOST_UNITS = {"tanh": 128, "relu": 128, "lstm": 64}  # with which the weights stay on chip ...
 MOST_CHANNELS = {"tanh": 64, "relu": 64, "lstm": 32}  # ... and so many of the input, and of the readout
-CAPABILITY = (9, 0)  # of the GPUs that the kernels' registers and shared memory are tested for
+PRECISION = "bf16x6"  # of the products on a GPU
+GENERATIONS = (9, 10)  # of GPUs, as CUDA counts them, with the registers and the shared memory that the kernels take
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Fused(Engine):
     def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
         return RecordedProgram(FusedProgram(network, task, treatment))
 
+    def kept(self, network: Network, steps: int, sequences: int) -> int:
+        """In float32; in float64, which is left to `Batched`, an LSTM takes a fifth more numbers, other cells fewer."""
+        blocks = 6 if isinstance(network.cell, LSTM) else 2  # h, the deltas (of an LSTM one for each gate) and its c
+        return steps * sequences * (blocks * network.padded_hidden + network.inputs)  # a recording's own batch
+
 
 def _kind(cell: Cell) -> str:
     """The kernel's name of a cell's recurrence; the empty word if it has none."""
@@ -59,8 +65,17 @@ def _kind(cell: Cell) -> str:
 
 
 def available(device: torch.device) -> bool:
-    """Whether Triton is here, and the GPU is one that the kernels are made for."""
-    return importlib.util.find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= CAPABILITY
+    """Whether a Triton that knows `PRECISION` is here, and the GPU is one that the kernels fit."""
+    return _knows_precision() and torch.cuda.get_device_capability(device)[0] in GENERATIONS
+
+
+@functools.cache
+def _knows_precision() -> bool:
+    if importlib.util.find_spec("triton") is None:
+        return False
+    from triton.backends.nvidia.compiler import CUDAOptions
+
+    return PRECISION in CUDAOptions.allowed_dot_input_precisions
 
 
 @dataclass(frozen=True)
@@ -191,7 +206,7 @@ def precision() -> str:
     """Of the kernels' products; under Triton's interpreter, where numpy multiplies, there is one only."""
     import triton
 
-    return "ieee" if triton.knobs.runtime.interpret else "bf16x6"
+    return "ieee" if triton.knobs.runtime.interpret else PRECISION
 
 
 class Pass:

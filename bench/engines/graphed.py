@@ -66,9 +66,13 @@ class RecordedProgram(Program):
             return function(flat, batch)
         key = (*asked, flat.dtype, flat.device, batch.inputs.shape, batch.lengths is None)
         if key not in self._passes:
-            memory = next((recorded.memory for recorded in self._passes.values()), None)
-            self._passes[key] = Recorded(function, flat, batch, memory=memory)
+            self._passes[key] = Recorded(function, flat, batch, memory=self.memory)
         return self._passes[key](flat, batch)
+
+    @property
+    def memory(self) -> Any:
+        """What its recordings share, and a larger recording may share with them; None before the first."""
+        return next((recorded.memory for recorded in self._passes.values()), None)
 
 
 class Recorded:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,29 +27,50 @@ class Library(Engine):
     """torch.nn's recurrent nets; of their second bias a GRU's b_hn is trained, all else is zero and stays so.
 
     They give no trace: `Batched` measures it.
+
+    tf32: whether cuDNN may round what it multiplies to 10 bits on a GPU, as it does where nobody forbids it.
     """
 
     treats = False
+
+    tf32: bool
 
     def supports(self, network: Network, device: torch.device) -> bool:
         cell = network.cell
         return isinstance(cell, GRU | LSTM) or (isinstance(cell, Elman) and cell.activation in ("tanh", "relu"))
 
     def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return LibraryProgram(network, task, treatment)
+        return LibraryProgram(network, task, treatment, self.tf32)
+
+
+@contextmanager
+def cudnn_multiplies(tf32: bool) -> Iterator[None]:
+    """Meanwhile recurrent nets in cuDNN multiply in TF32, or in float32 as IEEE has it."""
+    told: tuple[Any, str, object] = torch.backends.cudnn.rnn, "fp32_precision", "tf32" if tf32 else "ieee"
+    if not hasattr(*told[:2]):  # before torch 2.9
+        told = torch.backends.cudnn, "allow_tf32", tf32
+    place, name, value = told
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
 
 
 class LibraryProgram(Program):
     """One torch.nn module, loaded with each replica's parameters in turn."""
 
-    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
+    def __init__(self, network: Network, task: Task, treatment: Treatment, tf32: bool) -> None:
         super().__init__(network, task, treatment)
+        self.tf32 = tf32
         self._measuring = Batched().program(network, task)
         self._counterparts = {name: _COUNTERPARTS[name] for name in network.cell.parameters}
         self._modules: dict[tuple[torch.device, torch.dtype], torch.nn.RNNBase] = {}
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
-        rows = [self._gradient(flat[r], batch.at(r)) for r in range(len(flat))]
+        with cudnn_multiplies(self.tf32):
+            rows = [self._gradient(flat[r], batch.at(r)) for r in range(len(flat))]
         losses, gradients = (torch.stack(column) for column in zip(*rows, strict=True))
         return Gradients(losses, gradients, self._measuring.gradients(flat, batch, True).trace if trace else {})
 
@@ -66,7 +90,7 @@ class LibraryProgram(Program):
         return loss.detach(), gradient
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
-        with torch.no_grad():
+        with torch.no_grad(), cudnn_multiplies(self.tf32):
             rows = []
             for r, replica in enumerate(flat):
                 outputs, hidden = self._outputs(*self._loaded(replica), batch.at(r))

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench import config
 from bench.engines.eager import Eager
 from bench.engines.engine import Engine
-from bench.engines.library import Library, LibraryProgram
+from bench.engines.library import Library, LibraryProgram, cudnn_multiplies
 from bench.network import Network
 from bench.streams import Stream
 from tasks.task import Batch
@@ -46,7 +46,8 @@ def errors(engine: Engine, case: str, steps: int, hidden: int = 100, device: tor
     program = engine.program(network, task)
     ours = program.gradients(flat, batch, trace=not isinstance(engine, Library))
     if isinstance(program, LibraryProgram):
-        first = torch.stack([_first_norms(program, network, flat[r], batch.at(r)) for r in range(len(SEEDS))])
+        with cudnn_multiplies(program.tf32):
+            first = torch.stack([_first_norms(program, network, flat[r], batch.at(r)) for r in range(len(SEEDS))])
     else:
         first = ours.trace["h"][..., 0]
     parts, exact_parts = network.views(ours.gradient), network.views(exact.gradient)

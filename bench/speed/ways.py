@@ -31,7 +31,7 @@ ENGINES: dict[str, Engine] = {
     "compiled": Compiled(),
     "batched": Batched(),
     "eager": Eager(),
-    "torch.nn": Library(),
+    "torch.nn": Library(tf32=False),
 }
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, as in `conf/optimizer/adam.yaml`
 

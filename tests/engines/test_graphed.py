@@ -2,19 +2,23 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import config
 from bench.engines.batched import Batched
 from bench.engines.engine import Treatment
 from bench.engines.graphed import Graphed, Recorded
+from bench.fields import joined
 from bench.network import Network
-from tests.engines.test_engines import TASKS, example, setting
+from bench.remedies.remedy import Remedy
+from bench.streams import Stream
+from tests.conftest import choices, small_task
+from tests.engines.absent import ABSENT, Meeting, alone
+from tests.engines.test_engines import SEEDS, START, TASKS, example, setting, supported
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CELLS = ("tanh", "irnn", "gru", "lstm")
-# what makes the host wait until the GPU has come so far, or makes the size of a tensor depend on what it found
-WAITING = {"_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "masked_select", "unique2", "_unique2"}
+OTHER_LOSSES = [name for name in choices("remedies") if type(example(f"remedies/{name}")).losses is not Remedy.losses]
+REPAIRING = [name for name in choices("clipping") if example(f"clipping/{name}").repairs]
 
 
 def same(ours, theirs):
@@ -49,36 +53,83 @@ def test_every_call_takes_what_it_is_given_and_leaves_earlier_answers_alone():
     assert all(kept.graph is None for kept in ours._passes.values())
 
 
-class Operations(TorchDispatchMode):
-    """The names of the operations that run meanwhile."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        self.names.add(function.overloadpacket.__name__)
-        return function(*arguments, **(keywords or {}))
+def absent(flat, batch):
+    """The same on a device that is not there."""
+    return flat.to(ABSENT), batch.mapped(lambda part: part.to(ABSENT))
 
 
-@pytest.mark.parametrize("clipping", ["norm", "state_norm", "state_value"])
-@pytest.mark.parametrize("task_name", TASKS)
-@pytest.mark.parametrize("cell_name", CELLS)
-def test_nothing_in_a_pass_waits_for_the_host(cell_name, task_name, clipping):
-    network, task, flat, batch = setting(cell_name, task_name, dtype=torch.float32)
-    program = Graphed().program(network, task, Treatment(example(f"clipping/{clipping}")))
-    with Operations() as operations:
+def pass_alone(network, task, flat, batch, **treatment):
+    """A pass and what it answers where host and device may not meet; the clipping rule and remedies are by name."""
+    clipping = joined([example(f"clipping/{treatment.get('clipping', 'norm')}")] * len(flat), ABSENT)
+    remedies = {
+        name: joined([example(f"remedies/{name}")] * len(flat), ABSENT) for name in treatment.get("remedies", ())
+    }
+    program = Graphed().program(network, task, Treatment(clipping, remedies))
+    flat, batch = absent(flat, batch)
+    with alone() as operations:
         program.gradients(flat, batch, trace=True)
         program.answers(flat, batch)
-    assert "bmm" in operations.names
-    assert not operations.names & WAITING
+    assert "bmm" in operations
 
 
-def test_what_waits_would_be_seen():
-    with Operations() as operations:
-        flat = torch.ones(3)
-        _ = flat.sum().item(), bool((flat > 0).all()), flat.nonzero(), torch.equal(flat, flat + 1), flat[flat > 0]
-    assert {"_local_scalar_dense", "nonzero", "equal"} <= operations.names
+@pytest.mark.parametrize("clipping", REPAIRING)
+@pytest.mark.parametrize("cell_name", supported(Batched()))
+def test_no_cell_and_no_clipping_on_the_way_back_waits_for_the_host(cell_name, clipping):
+    pass_alone(*setting(cell_name, "lengths of a sequence", dtype=torch.float32), clipping=clipping)
+
+
+@pytest.mark.parametrize("task_name", choices("task"))
+def test_no_task_waits_for_the_host(task_name):
+    task = small_task(task_name)
+    network = Network(example("cell/irnn", hidden=10), task.inputs, task.outputs)
+    flat = network.initial([START] * len(SEEDS), SEEDS).float()
+    pass_alone(network, task, flat, task.sample(Stream(SEEDS, "train"), 2))
+
+
+@pytest.mark.parametrize("remedy", OTHER_LOSSES)
+def test_no_loss_of_a_remedy_waits_for_the_host(remedy):
+    network, task, flat, batch = setting("tanh", "copying", dtype=torch.float32)
+    pass_alone(network, task, flat, batch, remedies=[remedy])
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda values, there: values.sum().item(),
+        lambda values, there: bool((values > 0).all()),
+        lambda values, there: values.nonzero(),
+        lambda values, there: values[values > 0],
+        lambda values, there: torch.equal(values, values),
+        lambda values, there: values.cpu(),
+        lambda values, there: values.tolist(),
+        lambda values, there: values[[0, 2]],
+        lambda values, there: values[there.long()],
+        lambda values, there: values.copy_(there),
+        lambda values, there: values + there,
+        lambda values, there: there.to(values.device),
+        lambda values, there: torch.tensor(1.0, device=values.device),
+        lambda values, there: torch.as_tensor(1.0, device=values.device),
+    ],
+)
+def test_what_waits_would_be_seen(wait):
+    with pytest.raises((Meeting, RuntimeError)), alone():
+        wait(torch.ones(3, device=ABSENT), torch.ones(3))
+
+
+def test_what_does_not_wait_may_be_done():
+    values, number = torch.ones(3, device=ABSENT), torch.tensor(2.0)
+    with alone():
+        values[..., 1] = 1
+        assert (torch.where(values > 0, values, 0.0) * number + torch.arange(3, device=ABSENT)).device == ABSENT
+
+
+def test_a_recording_keeps_its_own_batch():
+    network, task, flat, batch = setting("lstm", "adding", dtype=torch.float32)
+    program = Graphed().program(network, task)
+    program.gradients(flat, batch)
+    (recorded,) = program._passes.values()
+    kept = [engine.kept(network, task.steps, batch.inputs.shape[1]) for engine in (Batched(), Graphed())]
+    assert kept[1] - kept[0] == recorded.arguments[1].inputs[0].numel()
 
 
 def test_a_recording_takes_and_gives_tuples_and_dicts():
