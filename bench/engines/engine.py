@@ -27,7 +27,7 @@ class Gradients(NamedTuple):
     gradient: of each replica's loss, laid out like its parameters, [R, P].
     trace: per part of the state, ||dL^(b)/dh_t|| with L^(b) the loss of one sequence, float64 [R, B, T]; empty if not
         asked for. It is the total derivative: through the later steps and through the readout of step t itself.
-        The norm is taken in float64, for its squares would underflow in float32 long before the gradient does.
+        Squares that float32 cannot hold are taken in float64: they would underflow long before the gradient does.
         Where lengths vary, T are the steps that all sequences have, counted back from each one's own last.
     """
 

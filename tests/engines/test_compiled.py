@@ -132,19 +132,20 @@ def assert_same_poison(ours, theirs):
     assert torch.equal(ours.isinf(), theirs.isinf())
 
 
-@pytest.mark.parametrize("hidden", [3, 8, 19])
-def test_trace_reaches_down_to_the_smallest_float32(hidden):
-    """.3^72 is 1e-38: its square is nothing in float32, the gradient itself is not."""
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+@pytest.mark.parametrize("sequences", [4, 21])
+@pytest.mark.parametrize("hidden", [3, 19, 64])
+def test_trace_reaches_to_the_ends_of_float32(hidden, sequences, factor):
+    """3^72 is 2e34 and .3^72 1e-38: their squares are infinite and nothing in float32, the gradients are not."""
     task = config.example("task/adding", length=73)
-    network = Network(config.example("cell/irnn", hidden=hidden), task.inputs, task.outputs)
+    network = Network(config.example("cell/tanh", hidden=hidden), task.inputs, task.outputs)
     flat = torch.zeros(1, network.flat_size)
     views = network.views(flat)
-    views["W_hh"].copy_(0.3 * torch.eye(hidden))
-    for name in ("W_xh", "b", "W_hy"):
-        views[name].fill_(0.1)
-    batch = task.sample(Stream([0], "train"), 4)
+    views["W_hh"].copy_(factor * torch.eye(hidden))  # the state stays 0, where tanh is linear
+    views["W_hy"].fill_(0.1)
+    batch = task.sample(Stream([0], "train"), sequences)
     slope = Compiled().program(network, task).gradients(flat, batch, trace=True).trace["h"].log().diff(dim=-1)
-    assert torch.allclose(slope, torch.full_like(slope, -np.log(0.3)), rtol=1e-4)
+    assert torch.allclose(slope, torch.full_like(slope, -np.log(factor)), rtol=1e-4)
 
 
 def test_denormals_stay_what_they_are():
