@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.analysis.tables import Table
+from bench.analysis.table import Table
 from bench.config import ConfigError, composed, job
 from bench.engines.engine import Gradients, Masks, Program, Treatment
 from bench.remedies.remedy import Look

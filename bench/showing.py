@@ -11,7 +11,7 @@ import pandas as pd
 from hydra.utils import get_class
 
 from bench.analysis.examples import Example, three_digits
-from bench.analysis.tables import Table
+from bench.analysis.table import Table
 from bench.config import build, composed, job
 from bench.streams import Stream
 from tasks.task import Task

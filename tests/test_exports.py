@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.directories import RunDirectory
 from bench.exports.logger import Logger, final, series
 from bench.exports.mlflow import MLflow
 from bench.exports.tensorboard import TensorBoard
-from bench.results import RunDirectory
 
 MOST = 1.7976931348623157e308  # what MLflow makes of infinity
 

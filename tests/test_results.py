@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.results import RunDirectory, load
+from bench.directories import RunDirectory
+from bench.results import load
 
 CONFIG = {
     "seed": 3,

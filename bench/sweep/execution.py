@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.config import Job
-from bench.results import RunDirectory
+from bench.directories import RunDirectory
 from bench.sweep.packs import Pack, packs
 from bench.sweep.places import Place
 from bench.sweep.planning import tell

@@ -64,10 +64,11 @@ class PackLauncher(Launcher):
         """Carry out all jobs; nothing is written before every one of them has been checked."""
         # not at the top: it imports torch, which a plugin must not do when Hydra looks for plugins
         from bench.config import job, plain
-        from bench.results import RunDirectory
+        from bench.directories import RunDirectory
         from bench.sweep.execution import Execution
 
         composer = Composer(self.loader, self.config)
+        job(plain(composer.compose(job_overrides[0])))  # thousands take long to compose: most mistakes are in all
         composed = [composer.compose(overrides) for overrides in job_overrides]
         configs = [plain(config) for config in composed]
         jobs = [job(config) for config in configs]
@@ -136,7 +137,7 @@ def make_folder(results: str, asked: dict[str, str]) -> None:
     Raises ConfigError if that is not allowed, something else is there, or there is no room.
     """
     from bench.config import ConfigError
-    from bench.results import note_asked
+    from bench.directories import note_asked
 
     try:
         Path(results).mkdir(parents=True, exist_ok=True)

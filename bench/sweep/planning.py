@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from bench.config import Job
+from bench.sequences import CHUNK
 from bench.sweep.packs import Pack
-from bench.training import EVALUATION_BATCH, Training
+from bench.training import Training
 
 UPDATES = 4  # of a pack that are timed, after a first one that allocates
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Pace:
 def pace(jobs: Sequence[Job]) -> Pace:
     """By a few updates of the pack that these jobs are, begun anew and thrown away."""
     first = jobs[0]
-    judged = dataclasses.replace(first.replica.evaluation, every=UPDATES + 1, sequences=1, final=EVALUATION_BATCH)
+    judged = dataclasses.replace(first.replica.evaluation, every=UPDATES + 1, sequences=1, final=CHUNK)
     replicas = [
         dataclasses.replace(job.replica, updates=UPDATES + 1, measurement={}, evaluation=judged) for job in jobs
     ]
@@ -49,7 +50,7 @@ def pace(jobs: Sequence[Job]) -> Pace:
     training.finish()
     judging = time.perf_counter() - moments[-1]
     update = statistics.median(after - before for before, after in itertools.pairwise(moments))
-    return Pace(update, judging / EVALUATION_BATCH)
+    return Pace(update, judging / CHUNK)
 
 
 def tell(

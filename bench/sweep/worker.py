@@ -27,8 +27,8 @@ import torch
 import bench
 from bench.checkpoints import Refused, State, packed, unpacked
 from bench.config import Job
+from bench.directories import RunDirectory
 from bench.records import Record
-from bench.results import RunDirectory
 from bench.training import Progress, Training
 
 log = logging.getLogger(__name__)

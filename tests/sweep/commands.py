@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.results import RunDirectory
+from bench.directories import RunDirectory
 
 BEGUN = "begun.log"
 CLOCKS = ("seconds", "pack_width")
