@@ -58,9 +58,10 @@ def _matching(runs: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
 
 
 def _solved(runs: pd.DataFrame) -> str:
-    count, n = int(success(runs["outcome"]).sum()), len(runs)
-    low, high = wilson(count, n)
-    return f"{count}/{n} solved [{low:.2f}, {high:.2f}]"
+    """With the interval of as many runs as there are seeds: those of one seed at several thresholds go alike."""
+    count, n, seeds = int(success(runs["outcome"]).sum()), len(runs), runs["seed"].nunique()
+    low, high = wilson(count / n * seeds, seeds)
+    return f"{count}/{n} solved [{low:.2f}, {high:.2f}]" + (f" (of {seeds} seeds)" if seeds < n else "")
 
 
 def _sequences(runs: pd.DataFrame) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import captions
-from bench.analysis.panels import draw_bands, grid, legend, reference, titles
+from bench.analysis.panels import draw_bands, grid, legend, reference, shares, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import THRESHOLD, levels
 from bench.analysis.statistics import WINDOWS, clipping_windows, median_norms, most, quartiles, relative_loss
@@ -87,8 +87,7 @@ def _norm_bands(band: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _scaled(panel: Axes, quantity: str) -> None:
     if quantity == SHARE:
-        panel.set_ylim(-0.04, 1.04)
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        shares(panel)
         return
     panel.set_yscale("log", subs=[])
     if quantity == LOSS:

@@ -29,11 +29,11 @@ TOO_SMALL, UNDECIDED = "n too small to decide", "not separated"
 def compare(runs: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Every comparison of the families, a row each.
 
-    runs: as `settings.distinguished` returns them. seed: of the tests and intervals that draw at random.
+    runs: as `settings.distinguished` returns them. seed: of the tests that draw at random.
     Columns: task; kind (`cells`, `thresholds`); within (the threshold or the cell that both share); a, b; pairing;
-    n_a, n_b (equal where paired), solved_a, solved_b; difference of the mean score, a - b, with its bootstrap interval
-    low, high; and for each question (`solved`, `score`, `time`) p_, holm_ and least_: p, p after Holm's correction,
-    and the least p that so many runs can come to; verdict, in words.
+    n_a, n_b (equal where paired), solved_a, solved_b; difference of the mean score, a - b, with its interval low, high
+    (Student's or Welch's, within [-1, 1]); and for each question (`solved`, `score`, `time`) p_, holm_ and least_: p, p
+    after Holm's correction, and the least p that so many runs can come to; verdict, in words.
     """
     rows = [
         {"task": task, "kind": kind, "within": within, "a": str(a), "b": str(b)}
@@ -74,7 +74,7 @@ def compared(a: pd.DataFrame, b: pd.DataFrame, random: np.random.Generator) -> d
         p_score, p_time = sign_flip(score_a - score_b, random), sign_flip(early_a - early_b, random)
     else:
         p_score, p_time = two_sample(score_a, score_b, random), two_sample(early_a, early_b, random)
-    low, high = mean_difference_interval(score_a, score_b, random, paired=paired)
+    low, high = np.clip(mean_difference_interval(score_a, score_b, paired=paired), -1.0, 1.0)  # as scores allow
     least = least_p(len(a), len(b), paired=paired)
     return {
         "pairing": how,

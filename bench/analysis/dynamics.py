@@ -10,19 +10,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 
 from bench.analysis import captions
 from bench.analysis.decay import decay
-from bench.analysis.panels import draw_bands, grid, legend, log_updates, reference, titles
+from bench.analysis.panels import draw_bands, grid, legend, log_updates, opened, reference, shares, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
 from bench.analysis.statistics import most, quartiles
-from bench.analysis.style import DASHED, DOTTED, GREY, SOLID, Dash, looks, paper
+from bench.analysis.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force, looks, paper
 
+BAR_APART = 0.1  # inches, of the bar of colours from the panels
 SHOWN = 10.0  # nats: a relative gradient of e^-10 and less, or e^10 and more, has the darkest colour
+GROWN = 1.0  # nats: a relative gradient above e is dotted
+DOTTED_LAGS = 12  # rows of dots in a panel, at most
+DOTS: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 0.9}
+# no red is as dark as the darkest blue: dots are seen on it, and ends differ in grey print
+BLUE_TO_RED = ListedColormap(colormaps["RdBu_r"](np.r_[np.linspace(0, 0.5, 128), np.linspace(0.5, 0.8, 128)]))
 LOWEST = -1.5  # nats per step: what a singular value falls to below that is as good as 0
 MOMENTS: dict[str, Dash] = {"end": SOLID, "start": DASHED}
 SHARES: dict[str, Dash] = {"saturated": SOLID, "dead": DASHED}
@@ -54,13 +61,17 @@ def gradient_map(
         own = band[(band[hue] == level) & (band[row] == clip) & (band[col] == column)]
         if len(own):
             _draw_map(panel, own.pivot(index="lag", columns="update", values="median"), norm)
-    bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=list(panels.values()), location="top", aspect=40)
+    apart = BAR_APART * in_force().scale / figure.get_figheight()
+    scale = ScalarMappable(norm, BLUE_TO_RED)
+    bar = figure.colorbar(scale, ax=list(panels.values()), location="top", aspect=40, pad=apart)
+    dotted = np.arange(GROWN, SHOWN, GROWN / 2) + GROWN / 4
+    bar.ax.plot(dotted, np.full(len(dotted), 0.5), **DOTS)
     bar.set_label(r"$\ln\,\gamma$ (nats)", fontsize="medium")
     caption = (
         "Gradient through time of the loss at one step, by lag and update: ln γ, the logarithm of the gradient's norm "
-        "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, white has come "
-        f"through unchanged; beyond ±{SHOWN:g} nats the colour stays. Median over seeds, "
-        f"{captions.seeds(runs, hue, row, col)}, quartiles in the CSV file; {captions.SURVIVORS}. "
+        "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, by more than "
+        f"{GROWN:g} nat where dotted, white has come through unchanged; beyond ±{SHOWN:g} nats the colour stays. "
+        f"Median over seeds, {captions.seeds(runs, hue, row, col)}, quartiles in the CSV file; {captions.SURVIVORS}. "
         f"{captions.conditions(runs)}"
     )
     alt = captions.alt(
@@ -70,12 +81,15 @@ def gradient_map(
 
 
 def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
-    """Colours for a table of lag by update, on a logarithmic axis of updates."""
+    """Colours for a table of lag by update, on a logarithmic axis of updates; dots where the gradient has grown."""
     updates, lags = table.columns.to_numpy(dtype=float), table.index.to_numpy(dtype=float)
     between = np.where(updates[:-1] < 1, updates[:-1] + 0.5, np.sqrt(updates[:-1] * updates[1:]))
     x = np.array([-0.2, *between, updates[-1] * 1.2])
     y = np.array([*(lags - 0.5), lags[-1] + 0.5])
-    panel.pcolormesh(x, y, table.clip(-SHOWN, SHOWN), norm=norm, cmap="RdBu_r", rasterized=True)
+    panel.pcolormesh(x, y, table.clip(-SHOWN, SHOWN), norm=norm, cmap=BLUE_TO_RED, rasterized=True)
+    every = -(-len(lags) // DOTTED_LAGS)
+    row, column = np.nonzero(table.to_numpy()[every // 2 :: every] > GROWN)
+    panel.plot(updates[column], lags[every // 2 :: every][row], **DOTS)
     log_updates(panel)
     panel.set_xlim(-0.2, x[-1])
 
@@ -139,10 +153,8 @@ def jacobian_product(
     by = [row, col, hue, "moment"]
     band = most(quartiles(data, [*by, "index"], "per_step"), by)
 
-    series = looks(levels(band[hue]))
-    rows, columns = titles(band[row], row), titles(band[col], col)
-    label = r"$\frac{1}{T}\ln\,\sigma_i$ (nats/step)"
-    figure, panels = grid(rows, columns, "index $i$", label)
+    label = r"$\ln\,\sigma_i\,/\,T$ (nats/step)"
+    figure, panels, series = opened(band, row, col, hue, "index $i$", label)
     draw_bands(panels, band, "index", row, col, hue, series, dash="moment", dashes=MOMENTS)
     for panel in panels.values():
         panel.set_ylim(bottom=max(panel.get_ylim()[0], LOWEST))
@@ -162,18 +174,17 @@ def jacobian_product(
 def state(runs: pd.DataFrame, states: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task") -> Plot:
     """Saturated and dead share of the units of h, by updates."""
     need(states, "statistics of the state")
-    shares = states[states["state"] == "h"].groupby(["run", "update"], observed=True)[list(SHARES)].mean()
-    data = shares.reset_index().merge(runs[["run", hue, row, col]], on="run")
+    of_units = states[states["state"] == "h"].groupby(["run", "update"], observed=True)[list(SHARES)].mean()
+    data = of_units.reset_index().merge(runs[["run", hue, row, col]], on="run")
     data = data.melt([hue, row, col, "run", "update"], list(SHARES), var_name="quantity")
     by = [row, col, hue, "quantity"]
     band = most(quartiles(data, [*by, "update"], "value"), by)
 
-    series = looks(levels(band[hue]))
-    figure, panels = grid(titles(band[row], row), titles(band[col], col), "updates", "share of units")
+    figure, panels, series = opened(band, row, col, hue, "updates", "share of units")
     draw_bands(panels, band, "update", row, col, hue, series, dash="quantity", dashes=SHARES)
     for panel in panels.values():
         log_updates(panel)
-        panel.set_ylim(-0.04, 1.04)
+        shares(panel)
     legend(figure, series, SHARES)
     caption = (
         "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "

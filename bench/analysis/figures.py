@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import captions
-from bench.analysis.panels import draw_bands, grid, legend, reference, titles
+from bench.analysis.panels import draw_bands, grid, legend, opened, reference, shares, titles
 from bench.analysis.plot import Plot, need
 from bench.analysis.settings import levels
 from bench.analysis.statistics import quartiles, relative_loss, score, success_rates
@@ -37,8 +37,7 @@ def learning_curves(
     data["relative_loss"] = relative_loss(data["loss"], data["baseline_loss"])
     band = quartiles(data, [row, col, hue, "update"], "relative_loss")
 
-    rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))
-    figure, panels = grid(rows, columns, "updates", "held-out loss / baseline")
+    figure, panels, series = opened(band, row, col, hue, "updates", "held-out loss / baseline")
     draw_bands(panels, band, "update", row, col, hue, series, edges=(0.0, WORST))
     for panel in panels.values():
         reference(panel, y=1.0)
@@ -66,13 +65,11 @@ def accuracy(
     data["accuracy"] = data["accuracy"].fillna(0.0)  # NaN: the run has stopped as diverged
     band = quartiles(data, [row, col, hue, "update"], "accuracy")
 
-    rows, columns, series = titles(band[row], row), titles(band[col], col), looks(levels(band[hue]))
-    figure, panels = grid(rows, columns, "updates", "held-out accuracy")
+    figure, panels, series = opened(band, row, col, hue, "updates", "held-out accuracy")
     draw_bands(panels, band, "update", row, col, hue, series)
     for (_, level), panel in panels.items():
         reference(panel, y=runs.loc[runs[col] == level, "chance_accuracy"].median())
-        panel.set_ylim(-0.04, 1.04)
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        shares(panel)
         panel.xaxis.set_major_locator(MaxNLocator(3))
     legend(figure, series, {"chance": DASHED})
     caption = (
@@ -143,8 +140,7 @@ def success(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str =
             _draw_intervals(panel, points[x].map(places).astype(float) + shift, points, look)
         panel.set_xticks(list(places.values()), [str(place) for place in places], rotation=rotation)
         panel.set_xlim(-0.5, len(places) - 0.5)
-        panel.set_ylim(-0.04, 1.04)
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        shares(panel)
     legend(figure, series, {})
     caption = (
         f"Share of runs that solved their task at some time ({captions.solved_rule(runs)}), by {captions.named(x)}. "

@@ -53,6 +53,9 @@ def memory_length(lengths: Sequence[float], successes: Sequence[int], n: Sequenc
     F the 95 % quantile of F(1, N - 2) for N runs. The point estimate is where it is greatest; where all solve up to
     one length and none from the next on it is flat between them, and the estimate is their geometric middle.
     One-sided where all or none solve. Raises ValueError for fewer than two lengths.
+    Coverage, simulated with five lengths that double: .94 to .99 on average over where T50 lies between them, for b
+    from 2 to 10 and n = 5, 10, 20 runs at each. At one place it swings from .91 to 1, as that of any interval of a few
+    counts does: with b = 5 only the two lengths next to T50 have runs of both kinds (worst: half way between them).
     Source: Venzon & Moolgavkar 1988 (Appl. Stat. 37:87). Differs: F where they have chi-square, its limit for large
     N, because of few runs: at n = 10 a T50 that was one of the lengths would be covered in .89 of all sets.
     """

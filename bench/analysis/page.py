@@ -14,12 +14,12 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from bench.analysis import tables
 from bench.analysis.claims import claims
 from bench.analysis.plot import EXTENSIONS, Plot
 from bench.analysis.settings import SETTING, described, settings_of
 from bench.analysis.statistics import wilson
 from bench.analysis.survival import times
+from bench.analysis.table import MISSING, Table
 from bench.results import Tables
 
 ENOUGH_SEEDS = 20  # where settings are compared
@@ -33,7 +33,7 @@ def write(
     results: Tables,
     plots: Sequence[Plot],
     left_out: dict[str, str],
-    made: Sequence[tables.Table],
+    made: Sequence[Table],
     folder: Path,
 ) -> Path:
     """Write report.html into `folder`, where the files of the figures and tables already are.
@@ -70,7 +70,7 @@ def write(
     return page
 
 
-def warnings(runs: pd.DataFrame, made: Sequence[tables.Table] = ()) -> list[str]:
+def warnings(runs: pd.DataFrame, made: Sequence[Table] = ()) -> list[str]:
     """What a reader must know before believing anything, a sentence or two each."""
     n = int(runs.groupby(SETTING, observed=True).size().min())
     found = []
@@ -170,4 +170,4 @@ def _name(folder: str) -> str:
 
 
 def _told(value: float, form: str) -> str:
-    return tables.MISSING if np.isnan(value) else form.format(value)
+    return MISSING if np.isnan(value) else form.format(value)

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from bench.analysis.settings import NO_CLIPPING, levels
-from bench.analysis.style import DASHED, GREY, SOLID, Dash, Look, in_force
+from bench.analysis.style import DASHED, GREY, SOLID, Dash, Look, in_force, looks
 
 Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
 BAND_ALPHA = 0.2
@@ -52,6 +52,14 @@ def grid(
     return figure, {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(columns)}
 
 
+def opened(
+    data: pd.DataFrame, row: str, column: str, hue: str, x_label: str, y_label: str
+) -> tuple[Figure, Panels, dict[Any, Look]]:
+    """A grid with a panel for every level of `row` and `column` in `data`, and a look for every level of `hue`."""
+    figure, panels = grid(titles(data[row], row), titles(data[column], column), x_label, y_label)
+    return figure, panels, looks(levels(data[hue]))
+
+
 def titles(column: pd.Series, key: str) -> dict[Any, str]:
     """The levels of a column that was called `key` in `runs`, as they are called beside a panel."""
     found = levels(column)
@@ -75,7 +83,7 @@ def draw_bands(
     row: str,
     column: str,
     hue: str,
-    looks: Mapping[Any, Look],
+    series: Mapping[Any, Look],
     *,
     dash: str | None = None,
     dashes: Mapping[Any, Dash] | None = None,
@@ -86,12 +94,13 @@ def draw_bands(
     What lies beyond the edges is drawn on them; NaN leaves a gap.
     """
     by = [hue] if dash is None else [hue, dash]
-    for panel, part in _cut(panels, band, row, column):
+    for panel, part in cut(panels, band, row, column):
         for level, line in part.groupby(by, observed=True):
-            _draw_band(panel, line[x], line, looks[level[0]], dashes[level[1]] if dashes else SOLID, edges)
+            _draw_band(panel, line[x], line, series[level[0]], dashes[level[1]] if dashes else SOLID, edges)
 
 
-def _cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
+def cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
+    """Every panel with its rows of the table."""
     for (row_level, column_level), panel in panels.items():
         yield panel, table[(table[row] == row_level) & (table[column] == column_level)]
 
@@ -116,6 +125,12 @@ def reference(panel: Axes, *, y: float | None = None, x: float | None = None, da
 def shade(panel: Axes, first: float, last: float) -> None:
     """A stretch of the x axis in grey."""
     panel.axvspan(first, last, color=GREY, alpha=SHADE_ALPHA, linewidth=0, zorder=0)
+
+
+def shares(panel: Axes) -> None:
+    """A y axis of shares, from 0 to 100 %."""
+    panel.set_ylim(-0.04, 1.04)
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def log_updates(panel: Axes) -> None:

@@ -12,7 +12,7 @@ from bench.results import Tables
 
 PROFILE = ("update", "kind", "state", "step", "lag", "log_norm", "zero_share")  # drawn of a gradient through time
 STATE = ("update", "state", "saturated", "dead")
-BLOCKS = (*("update", "count", "clipped", "shrink_sum", "cosine_sum"), "norm_log_mean", "norm_max")
+BLOCKS = ("update", "count", "clipped", "shrink_sum", "cosine_sum", "norm_log_mean")
 
 
 def gradients_at_ends(results: Tables) -> pd.DataFrame:

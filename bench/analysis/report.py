@@ -14,6 +14,7 @@ from bench.analysis.memory_length import LENGTH
 from bench.analysis.plot import NothingToDraw, Plot, tex
 from bench.analysis.settings import Layout, column_of, distinguished, laid_out, layout, levels
 from bench.analysis.style import STYLES, styled
+from bench.analysis.table import Table
 from bench.results import Tables
 
 MOST_LINES = 12  # levels of the hue, in a figure
@@ -28,7 +29,7 @@ class Report:
     """page: where the report lies. overview: the table it opens with."""
 
     page: Path
-    overview: tables.Table
+    overview: Table
 
 
 def write(
@@ -122,7 +123,7 @@ def _drawn(results: Tables, layout: Layout) -> tuple[list[Plot], dict[str, str]]
     return plots, left_out
 
 
-def _tabled(runs: pd.DataFrame, results: Tables) -> tuple[list[tables.Table], list[str]]:
+def _tabled(runs: pd.DataFrame, results: Tables) -> tuple[list[Table], list[str]]:
     """All tables that have a row, and the names of the others."""
     made = [tables.overview(runs), tables.estimates(runs), tables.comparisons(runs), tables.memory(runs)]
     without = [table.name for table in made if table.numbers.empty]

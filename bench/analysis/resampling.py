@@ -1,6 +1,6 @@
-"""Permutation tests and bootstrap intervals over seeds, each with a generator of its own.
+"""Permutation tests and 95 % intervals over seeds; what draws at random has a generator of its own.
 
-Percentile intervals, 95 %; tests are two-sided.
+Tests are two-sided.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from scipy.stats import trim_mean
+from scipy.stats import norm, t, trim_mean
 
 from bench.analysis.statistics import LEAST_FOR_INTERQUARTILE_MEAN
 
-RESAMPLES = 2000
+RESAMPLES = 10_000
 PERMUTATIONS = 99_999  # where there are too many to go through
 EXACT_PAIRS = 30  # 2^15 sums on each side
 EXACT_SPLITS = 50_000
-QUANTILES = (0.025, 0.975)
+TAIL = 0.025  # of what an interval leaves out, at each end
+FEWEST = 5  # values; the range of fewer holds their median in at most 1 - 2 / 2^4 = .875 of all sets
 ROUNDING = 1e-12
 
 
@@ -85,43 +86,51 @@ def least_p(n_a: int, n_b: int, *, paired: bool, exact: bool = False) -> float:
     return max((2 if n_a == n_b else 1) / splits, 0.0 if exact or splits <= EXACT_SPLITS else 1 / (1 + PERMUTATIONS))
 
 
-def mean_difference_interval(
-    a: np.ndarray, b: np.ndarray, random: np.random.Generator, *, paired: bool
-) -> tuple[float, float]:
-    """Interval of mean(a) - mean(b): pairs are drawn again, or the runs of each group by themselves."""
-    if paired:
-        return _interval(_drawn(a - b, random).mean(axis=1))
-    return _interval(_drawn(a, random).mean(axis=1) - _drawn(b, random).mean(axis=1))
+def mean_difference_interval(a: np.ndarray, b: np.ndarray, *, paired: bool) -> tuple[float, float]:
+    """Interval of mean(a) - mean(b): Student's of the differences of pairs, else Welch's; unbounded from one run.
+
+    difference -+ t s, s^2 = sum of var_g / n_g and t the 97.5 % quantile at s^4 / sum of (var_g / n_g)^2 / (n_g - 1)
+    degrees of freedom, over the groups g: the differences of pairs, or a and b. No width where no group varies.
+    Coverage, simulated from n = 5 on with scores that are spread out, or near 0 and 1: .90 to .98, where bootstrap
+    percentiles have .79 to .95. No interval knows of what was not seen: where all runs of one group score 1, and one
+    in ten of the other fails, .42 at n = 5 and .87 at n = 20.
+    Source: Student 1908 (Biometrika 6:1); Welch 1938 (Biometrika 29:350).
+    """
+    groups = [a - b] if paired else [a, b]
+    if min(map(len, groups)) < 2:
+        return -np.inf, np.inf
+    n = np.array([len(group) for group in groups])
+    squares = np.array([group.var(ddof=1) for group in groups]) / n
+    difference, square = a.mean() - b.mean(), squares.sum()
+    half = 0.0
+    if square > 0:
+        half = np.sqrt(square) * t.ppf(1 - TAIL, 1 / ((squares / square) ** 2 / (n - 1)).sum())
+    return float(difference - half), float(difference + half)
 
 
 def typical_interval(strata: Sequence[np.ndarray], random: np.random.Generator) -> tuple[float, float]:
     """Interval of the interquartile mean of all values together, of their median if there are fewer than 8.
 
-    strata: the values of each task, whose seeds are drawn again among themselves (stratified bootstrap).
-    Source: Agarwal et al. 2021, section 4 (arXiv:2108.13264). Differs: below 8 runs, a median.
+    strata: the values of each task, whose seeds are drawn again among themselves (stratified bootstrap). Unbounded
+    where there are fewer than 5 values of a task.
+    Expanded percentiles: at Phi(-t sqrt(n / (n - k))) and at 1 minus that, for n values in k strata, t the 97.5 %
+    quantile at n - k degrees of freedom. Plain ones are too narrow, for a bootstrap divides by n where n - 1 is due.
+    Coverage, simulated with scores that are spread out, or near 0 and 1: .92 to .99 of one task (plain: .87 to .95);
+    of two or three tasks together .85 to .95 with 5 seeds of each (.84 to .94), .91 to .95 with 10 (.88 to .93).
+    Sources: Agarwal et al. 2021, section 4 (arXiv:2108.13264); Hesterberg 2015 (Am. Stat. 69:371, arXiv:1411.5279).
+    Differs from the first: below 8 runs a median, and expanded percentiles.
     """
+    if min(map(len, strata)) < FEWEST:
+        return -np.inf, np.inf
     drawn = np.concatenate([_drawn(np.sort(values), random) for values in strata], axis=1)
-    if drawn.shape[1] < LEAST_FOR_INTERQUARTILE_MEAN:
-        return _interval(np.median(drawn, axis=1))
-    return _interval(trim_mean(drawn, 0.25, axis=1))
-
-
-def share_band(strata: Sequence[np.ndarray], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise band of the share of runs for which something holds, at each of K points.
-
-    strata: for each task, [n, K] of 0 and 1. Only how often each run is drawn matters.
-    """
-    counts = [random.multinomial(len(held), np.full(len(held), 1 / len(held)), RESAMPLES) @ held for held in strata]
-    low, high = np.quantile(np.sum(counts, axis=0) / sum(map(len, strata)), QUANTILES, axis=0)
-    return low, high
+    n, degrees = drawn.shape[1], drawn.shape[1] - len(strata)
+    tail = norm.cdf(t.ppf(TAIL, degrees) * np.sqrt(n / degrees))
+    few = n < LEAST_FOR_INTERQUARTILE_MEAN
+    low, high = np.quantile(np.median(drawn, axis=1) if few else trim_mean(drawn, 0.25, axis=1), (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def _drawn(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """[RESAMPLES, n]: the values drawn again with replacement."""
     n = len(values)
     return values[random.integers(0, n, (RESAMPLES, n))]
-
-
-def _interval(estimates: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(estimates, QUANTILES)
-    return float(low), float(high)

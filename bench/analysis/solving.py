@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.analysis import captions
 from bench.analysis.memory_length import LENGTH, by_length, chance_to_solve, memory_lengths, without_length
-from bench.analysis.panels import BAND_ALPHA, MARKER_DISTANCE, Panels, grid, legend, reference, titles
+from bench.analysis.panels import BAND_ALPHA, MARKER_DISTANCE, cut, legend, opened, reference, shares
 from bench.analysis.plot import NothingToDraw, Plot, need
 from bench.analysis.profiles import performance_profiles
-from bench.analysis.settings import levels
-from bench.analysis.style import DOTTED, Dash, Look, in_force, looks, paper
+from bench.analysis.style import DOTTED, Dash, Look, in_force, paper
 from bench.analysis.survival import curve, times
 
 APART = 0.03  # between series at one length, of the stretch of lengths
@@ -35,13 +32,12 @@ def time_to_solve(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col:
     data = pd.concat(curves, ignore_index=True).astype({key: runs[key].dtype for key in by})
     data = data[[*by, *data.columns.drop(by)]]
 
-    rows, columns, series = titles(data[row], row), titles(data[col], col), looks(levels(data[hue]))
-    figure, panels = grid(rows, columns, "updates", "solved (share of runs)")
-    for panel, part in _cut(panels, data, row, col):
+    figure, panels, series = opened(data, row, col, hue, "updates", "solved (share of runs)")
+    for panel, part in cut(panels, data, row, col):
         for level, line in part.groupby(hue, observed=True):
             _draw_steps(panel, line, series[level])
     for panel in panels.values():
-        _shares(panel)
+        shares(panel)
         panel.xaxis.set_major_locator(MaxNLocator(3))
     legend(figure, series, {})
     caption = (
@@ -71,9 +67,8 @@ def memory_length(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col:
     data = rates.merge(fits.rename(columns={"low": "t50_low", "high": "t50_high"}), on=by)
     data = data.astype({key: rates[key].dtype for key in by})
 
-    rows, columns, series = titles(data[row], row), titles(data[col], col), looks(levels(data[hue]))
-    figure, panels = grid(rows, columns, "length of the task (steps)", "solved (share of runs)")
-    for panel, part in _cut(panels, data, row, col):
+    figure, panels, series = opened(data, row, col, hue, "length of the task (time steps)", "solved (share of runs)")
+    for panel, part in cut(panels, data, row, col):
         stretch = np.log(part["longest"].max() / part["shortest"].min()) if len(part) else 0.0
         for k, (level, look) in enumerate(series.items()):
             shift = APART * (k - (len(series) - 1) / 2)
@@ -82,7 +77,7 @@ def memory_length(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col:
         tried = data.loc[data[col] == level, "length"]
         _lengths(panel, np.unique(tried))
         reference(panel, y=0.5, dash=DOTTED)
-        _shares(panel)
+        shares(panel)
     half: dict[str, Dash] = {"half": DOTTED}
     legend(figure, series, half)
     caption = (
@@ -98,36 +93,27 @@ def memory_length(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col:
 
 
 @paper()
-def performance_profile(
-    runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task", seed: int = 0
-) -> Plot:
-    """Share of runs that score at least tau, by tau. seed: of the bootstrap."""
+def performance_profile(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task") -> Plot:
+    """Share of runs that score at least tau, by tau."""
     need(runs, "runs")
-    data = performance_profiles(runs, [row, col, hue], seed)
+    data = performance_profiles(runs, [row, col, hue])
 
-    rows, columns, series = titles(data[row], row), titles(data[col], col), looks(levels(data[hue]))
-    figure, panels = grid(rows, columns, r"score $\tau$", r"runs with score $\geq\tau$")
-    for panel, part in _cut(panels, data, row, col):
+    figure, panels, series = opened(data, row, col, hue, r"score $\tau$ (skill, 0 to 1)", r"runs with score $\geq\tau$")
+    for panel, part in cut(panels, data, row, col):
         for level, line in part.groupby(hue, observed=True):
             look = series[level]
             every = (look.offset, MARKER_DISTANCE)
             panel.plot(line["tau"], line["share"], color=look.color, marker=look.marker, markevery=every)
             panel.fill_between(line["tau"], line["low"], line["high"], color=look.color, alpha=BAND_ALPHA, linewidth=0)
-        _shares(panel)
+        shares(panel)
     legend(figure, series, {})
     caption = (
         f"Performance profiles: share of runs whose score is at least tau, by {captions.named(row)}. Score: skill on "
         "fresh sequences at the end, clipped to [0, 1]; 0 for a run that diverged, died or failed. Band: pointwise "
-        f"95 %, bootstrap over seeds within each task, {captions.seeds(runs, row, col, hue)}; it has no width where "
-        f"all runs agree. {captions.conditions(runs)}"
+        f"95 %, Wilson, {captions.seeds(runs, row, col, hue)}. {captions.conditions(runs)}"
     )
     alt = captions.alt("Share of runs with at least a score, by score", series, panels)
     return Plot("performance_profile", figure, data, caption, alt)
-
-
-def _cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
-    for (row_level, column_level), panel in panels.items():
-        yield panel, table[(table[row] == row_level) & (table[column] == column_level)]
 
 
 def _draw_steps(panel: Axes, line: pd.DataFrame, look: Look) -> None:
@@ -176,11 +162,6 @@ def _lengths(panel: Axes, tried: np.ndarray) -> None:
     panel.set_xlim(*_margins(tried[0], tried[-1]))
     panel.set_xticks(tried, [f"{length:g}" for length in tried])
     panel.xaxis.set_minor_locator(NullLocator())
-
-
-def _shares(panel: Axes) -> None:
-    panel.set_ylim(-0.04, 1.04)
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _censored(stopped: pd.Series) -> str:

@@ -1,17 +1,15 @@
-"""Tables for a paper, a row per task, cell and clipping threshold: numbers (CSV) and text (LaTeX, Markdown)."""
+"""The tables of a report, a row for each task, cell and clipping threshold, or for each comparison of two."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis.comparisons import QUESTIONS, compare
 from bench.analysis.memory_length import by_length, memory_lengths, without_length
-from bench.analysis.resampling import generator, typical_interval
+from bench.analysis.resampling import FEWEST, generator, typical_interval
 from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD
 from bench.analysis.statistics import (
     LEAST_FOR_INTERQUARTILE_MEAN,
@@ -23,11 +21,10 @@ from bench.analysis.statistics import (
     typical,
 )
 from bench.analysis.survival import curve, median, times
+from bench.analysis.table import MISSING, Table, rounded, shortened, two_digits
 
 COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]
 COUNTED = ("relapsed", "diverged", "dead", "failed")
-INFINITE, MISSING = "∞", "–"
-LATEX = {"∞": "$\\infty$", "–": "--", "> ": "$>$ ", "< ": "$<$ "}  # which the fonts of plain LaTeX do not have
 COST_NOTE = "parameters: recurrent / all. sequences, seconds: median of a run."
 BEST_NOTE = "Bold: best of its task and threshold, where its interval lies beyond those of all others."
 OVERVIEW_NOTE = (
@@ -42,25 +39,27 @@ OVERVIEW_NOTE = (
 CLIPPING_NOTE = (
     "Over a whole run, medians over runs [quartiles]. clipped: share of the updates. shrink: mean factor that "
     "clipping applied. cosine: mean, between the gradient and the clipped one. norm: median over updates, before "
-    "clipping. threshold / norm: in units of that norm."
+    "clipping. threshold / norm: in units of that norm. "
+    f"{COST_NOTE}"
 )
 ALL_TASKS = "all tasks"
 ESTIMATES_NOTE = (
     "With 95 % intervals. solved: runs that met the rule at some time, of all n (Wilson). score: interquartile mean "
-    f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below (bootstrap over seeds within each task, percentiles: "
-    "too narrow below about 10 seeds). updates: median time to solve (Kaplan-Meier; a run that diverged, died or "
-    "failed stays at risk to its full budget; the interval inverts the band), known to within one evaluation. "
+    f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below (bootstrap over seeds within each task, expanded "
+    f"percentiles; below {FEWEST} seeds of a task it may be anything). updates: median time to solve (Kaplan-Meier; a "
+    "run that diverged, died or failed stays at risk to its full budget; the interval inverts the band), known to "
+    "within one evaluation. "
     f"{COST_NOTE} {BEST_NOTE}"
 )
 COMPARISONS_NOTE = (
     "On each task, all pairs of cells at one clipping threshold, and each threshold with no clipping (with the last "
     "where all are clipped) in one cell. paired: runs of equal seed share data, or data and the noise of initial "
     "weights; a seed without its partner is left out. score: difference of means, first minus second, with its 95 % "
-    "bootstrap interval. p, two-sided, and after Holm's correction in brackets: solved, exact McNemar test, Fisher's "
-    "if unpaired; score, permutation of signs, of labels if unpaired; time to solve, the same of log-rank scores. A "
-    "family: one of these questions, asked of all comparisons of cells on one task, or of all of thresholds. least p: "
-    "that a test of so many runs can come to, before the correction; n too small to decide: not even that would "
-    "survive it. "
+    "interval (Student's of pairs, else Welch's). p, two-sided, and after Holm's correction in brackets: solved, exact "
+    "McNemar test, Fisher's if unpaired; score, permutation of signs, of labels if unpaired; time to solve, the same "
+    "of log-rank scores. A family: one of these questions, asked of all comparisons of cells on one task, or of all of "
+    "thresholds. least p: that a test of so many runs can come to, before the correction; n too small to decide: not "
+    "even that would survive it. "
     f"{COST_NOTE}"
 )
 MEMORY_NOTE = (
@@ -69,53 +68,6 @@ MEMORY_NOTE = (
     "some solve and some do not, so that b is only known to be large. n: runs at all lengths. "
     f"{COST_NOTE} {BEST_NOTE}"
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """name: of its files. numbers, text: the same rows, exact and rounded. note: what the columns mean.
-
-    best: cells of the text to be set in bold, by number of the row and name of the column.
-    """
-
-    name: str
-    numbers: pd.DataFrame
-    text: pd.DataFrame
-    note: str
-    best: frozenset[tuple[int, str]] = frozenset()
-
-    def save(self, folder: Path) -> None:
-        """Write NAME.csv (numbers), NAME.md and NAME.tex (text)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.numbers.to_csv(folder / f"{self.name}.csv", index=False)
-        (folder / f"{self.name}.md").write_text(f"{self.markdown()}\n\n{self.note}\n", encoding="utf-8")
-        (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
-
-    def markdown(self) -> str:
-        """Padded, so that it reads in a terminal too."""
-        columns = list(self.text.columns)
-        rows = [columns, *([self._marked(k, name) for name in columns] for k in self.text.index)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-        return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
-
-    def _marked(self, row: int, column: str) -> str:
-        text = str(self.text.at[row, column])
-        return f"**{text}**" if (row, column) in self.best else text
-
-    def latex(self) -> str:
-        """A tabular with booktabs rules, for `\\input` into a table; narrowed where the page is narrower."""
-        bold = pd.DataFrame("", self.text.index, self.text.columns)
-        for k, column in self.best:
-            bold.at[k, column] = "textbf: --rwrap;"
-        styled = self.text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-        styled = styled.apply(lambda _: bold, axis=None)
-        tabular = styled.to_latex(hrules=True, column_format="lll" + "r" * (self.text.shape[1] - len(SETTING)))
-        for sign, command in LATEX.items():
-            tabular = tabular.replace(sign, command)
-        head = f"% needs \\usepackage{{booktabs,graphicx}}\n% {self.note}\n"
-        narrowed = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
-        return f"{head}{{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}%\n{narrowed}{tabular.rstrip()}%\n}}}}\n"
 
 
 def overview(runs: pd.DataFrame) -> Table:
@@ -147,18 +99,16 @@ def overview(runs: pd.DataFrame) -> Table:
 
 def clipping(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
     """What clipping did to the runs of each setting."""
-    whole = clipping_windows(blocks, runs.set_index("run")["updates"], windows=1).drop(columns=["update", "norm"])
-    norms = median_norms(blocks).rename("norm")
-    measured = runs.merge(whole, on="run").merge(norms, on="run")
+    whole = clipping_windows(blocks, runs.set_index("run")["updates"], windows=1).drop(columns="update")
+    measured = runs.merge(whole, on="run").merge(median_norms(blocks).rename("norm"), on="run")
     measured["threshold_in_norms"] = _threshold(measured) / measured["norm"]
-    measured["diverged"] = measured["outcome"] == "diverged"
     groups = measured.groupby(SETTING, observed=True)
     columns = ["clip_fraction", "mean_shrink", "mean_cosine", "norm", "threshold_in_norms"]
     parts = [
         groups.size().rename("n"),
-        groups["diverged"].sum(),
         groups[columns].median(),
         *(_quartiles(measured, column) for column in columns),
+        _costs(measured).set_index(SETTING),
     ]
     numbers = pd.concat(parts, axis=1).reset_index()
     return Table("clipping", numbers, _by_row(numbers, _clipping_text), CLIPPING_NOTE)
@@ -187,7 +137,7 @@ def estimates(runs: pd.DataFrame, seed: int = 0) -> Table:
 def comparisons(runs: pd.DataFrame, seed: int = 0) -> Table:
     """Which differences between cells, and between thresholds, are more than chance; no row if there is one setting.
 
-    seed: of the tests and intervals that draw at random.
+    seed: of the tests that draw at random.
     """
     numbers = _with_costs(compare(runs, seed), runs)
     text = pd.DataFrame([_comparison_text(row) for _, row in numbers.iterrows()])
@@ -219,37 +169,6 @@ def memory(runs: pd.DataFrame) -> Table:
         numbers = numbers.merge(_costs(renamed), on=SETTING)
     best = _apart(numbers, "T50", ("low", "high")) if len(rates) else frozenset()
     return Table("memory", numbers, _by_row(numbers, _memory_text), MEMORY_NOTE, best)
-
-
-def rounded(value: float, spread: float) -> str:
-    """A value to the place of its spread's first digit; three digits where the spread is 0 or infinite."""
-    if not np.isfinite(value):
-        return INFINITE if value > 0 else MISSING
-    size = _place(value)
-    place = min(_place(spread), size) if 0 < spread < np.inf else size - 2
-    if -4 <= size < 5:
-        return f"{round(value, -place):.{max(0, -place)}f}"
-    return f"{value:.{max(0, size - place)}e}"
-
-
-def _place(value: float) -> int:
-    """The power of ten of a value's first digit."""
-    return int(np.floor(np.log10(abs(value)))) if value else 0
-
-
-def two_digits(value: float) -> str:
-    """A value to its first two digits."""
-    return rounded(value, abs(value) / 10)
-
-
-def shortened(count: float) -> str:
-    """A count to three digits: 16.4k, 1.2M."""
-    if not np.isfinite(count):
-        return MISSING
-    for unit, name in ((1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.3g}{name}"
-    return f"{count:.0f}"
 
 
 def _apart(
@@ -322,6 +241,7 @@ def _clipping_text(row: pd.Series) -> dict[str, str]:
         "cosine": _with_quartiles(row, "mean_cosine", "{:.2f}".format),
         "norm": _with_quartiles(row, "norm", two_digits),
         "threshold / norm": two_digits(row["threshold_in_norms"]),
+        **_cost_text(row),
     }
 
 
@@ -332,7 +252,8 @@ def _with_quartiles(row: pd.Series, column: str, written: Callable[[float], str]
 
 def _estimates(setting: tuple[str, ...], runs: pd.DataFrame, seed: int) -> dict[str, object]:
     strata = [part["score"].to_numpy() for _, part in runs.groupby("task", observed=True)]
-    score_low, score_high = typical_interval(strata, generator(seed, "estimates", *setting))
+    interval = typical_interval(strata, generator(seed, "estimates", *setting))
+    score_low, score_high = np.clip(interval, 0.0, 1.0)  # as scores are
     late: tuple[float, float, float] = (np.nan, np.nan, np.nan)
     if setting[0] != ALL_TASKS:  # whose times have no common median
         late = median(curve(runs["time"], runs["solved"], runs["updates"].max()))

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from bench.analysis.settings import distinguished
-from bench.results import RunDirectory, Tables, load
+from bench.directories import RunDirectory
+from bench.results import Tables, load
 
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
 BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}

@@ -102,6 +102,14 @@ def test_who_solves_sooner_is_a_permutation_of_log_rank_scores():
     assert row["verdict"] == "lstm solves sooner"
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_difference_of_scores_lies_within_what_scores_allow(n):
+    row = only(made_up({"tanh": [0] * n, "lstm": [1] * n}, final_skill={"tanh": 0.1, "lstm": 0.9}))
+    assert (row["low"], row["high"]) == ((-1, 1) if n == 1 else (pytest.approx(-0.8), pytest.approx(-0.8)))
+    unlike = made_up({"tanh": [0, 0], "lstm": [1, 0]})
+    assert (only(unlike)["low"], only(unlike)["high"]) == (-1, 1)
+
+
 def test_a_run_that_diverges_early_does_not_solve_sooner():
     runs = made_up({"tanh": [1] * 10, "lstm": [0] * 10})
     lost = runs["cell"] == "lstm"

@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from bench.analysis.clipping import LOSS, NORM, SHARE, clipping
 from bench.analysis.clouds import eigenvalues
 from bench.analysis.decay import decay
-from bench.analysis.dynamics import decay_and_exponent, gradient_map, jacobian_product, state
+from bench.analysis.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product, state
 from bench.analysis.figures import WORST, accuracy, learning_curves, success
 from bench.analysis.gradients import gradient_probe, gradient_training
 from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
@@ -452,6 +452,20 @@ def test_clouds_are_of_one_run_of_each_cell_from_start_to_end(plots, runs, table
     gif = (tmp_path / "a.gif").read_bytes()
     assert gif[:6] == b"GIF89a"
     assert gif == (tmp_path / "b.gif").read_bytes()
+
+
+def test_dots_are_where_the_gradient_has_grown_and_nowhere_else(one_run):
+    """In grey print, colours of gradients that vanished and of those that grew look alike."""
+    table = one_run.gradient_through_time
+    for slope in (0.15, -0.15, 0.02):  # nats a step, over 19 steps
+        plot = gradient_map(distinguished(one_run.runs), table.assign(log_norm=slope * table["lag"]))
+        panel, bar = plot.figure.axes
+        (dots,), (legend,) = panel.lines, bar.lines
+        expected = {lag for lag in range(1, 20, 2) if slope * lag > GROWN}  # every second of 20 lags has a dot
+        assert set(dots.get_ydata()) == expected
+        assert set(dots.get_xdata()) == (set(table["update"]) if expected else set())
+        assert bool(expected) == (slope == 0.15)
+        assert legend.get_xdata().min() > GROWN
 
 
 # Clipping

@@ -16,6 +16,7 @@ import yaml
 from bench.analysis.claims import QUANTITIES, claims
 from bench.analysis.page import WIDTH, warnings
 from bench.analysis.plot import EXTENSIONS
+from bench.analysis.statistics import wilson
 from bench.analysis.style import STYLES
 from bench.analysis.tables import memory
 from bench.report import main
@@ -349,7 +350,11 @@ def test_a_claim_is_told_of_the_runs_that_it_is_about(runs):
     median = own["solved_at"].median() * 16
     assert f"lstm: {median:.0f} sequences (median of {solved}), {solved}/9 solved" in told[0]["got"]
     assert told[1]["got"].startswith("irnn: ")
-    assert "tanh: 0/9 solved" in told[1]["got"]
+    low, high = wilson(0, 3)
+    assert f"tanh: 0/9 solved [{low:.2f}, {high:.2f}] (of 3 seeds)" in told[1]["got"]  # each at three thresholds
+    at_one = claims(runs[runs["clip"] == "1"].assign(experiment="quick"))
+    assert f"tanh: 0/3 solved [{low:.2f}, {high:.2f}]" in at_one[1]["got"]
+    assert "seeds" not in at_one[1]["got"]
 
 
 def test_claims_are_complete_and_their_quantities_known():

@@ -4,14 +4,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, permutation_test, trim_mean, ttest_ind
+from scipy.stats import bootstrap, norm, permutation_test, t, trim_mean, ttest_ind, ttest_rel
 
 from bench.analysis import resampling
 from bench.analysis.resampling import (
     generator,
     least_p,
     mean_difference_interval,
-    share_band,
     sign_flip,
     two_sample,
     typical_interval,
@@ -85,22 +84,44 @@ def test_under_no_difference_p_is_at_most_its_level_that_often(random):
     assert (p <= 0.05).mean() == pytest.approx(0.05, abs=0.015)
 
 
-def test_interval_of_the_interquartile_mean_is_scipys_bootstrap(random):
+def expanded(n: int, strata: int = 1) -> float:
+    """The level of the lower end: where a normal sample's bootstrap, which divides by n, meets Student's interval."""
+    return norm.cdf(t.ppf(0.025, n - strata) / np.sqrt((n - strata) / n))
+
+
+def test_interval_of_the_interquartile_mean_is_scipys_bootstrap_at_expanded_levels(random):
     values = random.beta(0.5, 0.5, 20)
     found = typical_interval([values], np.random.default_rng(1))
     iqm = lambda x, axis: trim_mean(x, 0.25, axis=axis)  # noqa: E731
-    reference = bootstrap((values,), iqm, method="percentile", n_resamples=9999, rng=random).confidence_interval
-    np.testing.assert_allclose(found, reference, atol=0.03)
+    level = 1 - 2 * expanded(20)
+    reference = bootstrap((values,), iqm, confidence_level=level, method="percentile", n_resamples=9999, rng=random)
+    np.testing.assert_allclose(found, reference.confidence_interval, atol=0.03)
+    assert level == pytest.approx(0.968, abs=1e-3)
 
 
 def test_from_eight_runs_on_it_is_of_the_interquartile_mean_below_of_the_median(random):
     eight = np.array([0.0, 0, 0, 0.1, 0.2, 0.3, 1, 1])
     drawn = eight[np.random.default_rng(1).integers(0, 8, (resampling.RESAMPLES, 8))]
-    expected = np.quantile(trim_mean(drawn, 0.25, axis=1), (0.025, 0.975))
+    expected = np.quantile(trim_mean(drawn, 0.25, axis=1), (expanded(8), 1 - expanded(8)))
     np.testing.assert_array_equal(typical_interval([eight], np.random.default_rng(1)), expected)
     seven = eight[:7]
     low, high = typical_interval([seven], random)
     assert {low, high} <= set(seven)  # a median of an odd number of values is one of them
+
+
+@pytest.mark.parametrize(("n", "least", "most"), [(5, 0.90, 0.97), (7, 0.95, 1.0), (10, 0.93, 0.99)])
+def test_interval_of_scores_that_are_near_0_or_near_1_covers_its_truth(n, least, most, random, monkeypatch):
+    """300 simulated sets; plain percentiles would cover .865 to .93 of such sets at n = 6 to 10."""
+    monkeypatch.setattr(resampling, "RESAMPLES", 2000)
+
+    def drawn(count: int) -> np.ndarray:
+        solved = random.random(count) < 0.5
+        return np.where(solved, 1 - 0.02 * random.random(count), 0.3 * random.random(count))
+
+    whole = np.sort(drawn(400_000))
+    truth = np.median(whole) if n < 8 else trim_mean(whole, 0.25)
+    intervals = [typical_interval([drawn(n)], random) for _ in range(300)]
+    assert least <= np.mean([low <= truth <= high for low, high in intervals]) <= most
 
 
 def test_strata_are_drawn_again_by_themselves(random):
@@ -108,20 +129,35 @@ def test_strata_are_drawn_again_by_themselves(random):
     assert low == high == 0.5  # without strata, some draws would hold more of one task than of the other
 
 
-def test_interval_of_a_paired_difference_is_narrower_where_pairs_agree(random):
-    a = random.normal(0, 1, 15)
-    b = a - 0.5 + 0.01 * random.normal(0, 1, 15)
-    paired = mean_difference_interval(a, b, random, paired=True)
-    unpaired = mean_difference_interval(a, b, random, paired=False)
-    assert paired[0] < 0.5 < paired[1]
-    assert paired[1] - paired[0] < 0.1 < unpaired[1] - unpaired[0]
+def test_levels_are_expanded_by_the_number_of_runs_and_of_tasks(random):
+    one, two = np.sort(random.normal(0, 1, 6)), np.sort(random.normal(1, 1, 7))
+    again = np.random.default_rng(1)
+    drawn = [values[again.integers(0, len(values), (resampling.RESAMPLES, len(values)))] for values in (one, two)]
+    tail = expanded(13, strata=2)
+    expected = np.quantile(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1), (tail, 1 - tail))
+    np.testing.assert_array_equal(typical_interval([one, two], np.random.default_rng(1)), expected)
 
 
-def test_band_of_a_share_is_the_binomial_one(random):
-    held = np.repeat([[1.0], [0.0]], [6, 14], axis=0)
-    low, high = share_band([held], random)
-    assert (low[0], high[0]) == pytest.approx((0.1, 0.5), abs=0.051)
-    assert share_band([np.ones((5, 1))], random) == (1, 1)
+def test_of_fewer_than_five_runs_of_a_task_nothing_is_known(random):
+    assert typical_interval([np.ones(4)], random) == (-np.inf, np.inf)
+    assert typical_interval([np.ones(9), np.ones(4)], random) == (-np.inf, np.inf)
+    assert typical_interval([np.ones(5)], random) == (1, 1)
+
+
+def test_interval_of_a_mean_difference_is_students_of_pairs_and_else_welchs(random):
+    a, b = random.normal(0.2, 1, 9), random.normal(0, 3, 9)
+    paired, unpaired = (mean_difference_interval(a, b, paired=paired) for paired in (True, False))
+    np.testing.assert_allclose(paired, ttest_rel(a, b).confidence_interval())
+    np.testing.assert_allclose(unpaired, ttest_ind(a, b, equal_var=False).confidence_interval())
+    fewer = mean_difference_interval(a, b[:4], paired=False)
+    np.testing.assert_allclose(fewer, ttest_ind(a, b[:4], equal_var=False).confidence_interval())
+
+
+def test_a_mean_difference_of_single_runs_is_unbounded_and_that_of_equal_ones_exact():
+    one, five = np.array([0.9]), np.full(5, 0.5)
+    assert mean_difference_interval(one, one, paired=True) == (-np.inf, np.inf)
+    assert mean_difference_interval(one, five, paired=False) == (-np.inf, np.inf)
+    assert mean_difference_interval(five + 0.25, five, paired=True) == (0.25, 0.25)
 
 
 def test_a_generator_depends_on_its_purpose_alone():

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.tables import clipping, comparisons, estimates, overview, rounded, shortened, two_digits
+from bench.analysis.table import rounded, shortened, two_digits
+from bench.analysis.tables import clipping, comparisons, estimates, overview
 
 
 @pytest.fixture
@@ -158,6 +159,9 @@ def twenty() -> pd.DataFrame:
 def test_bold_is_the_best_of_a_threshold_only_where_its_interval_lies_apart(twenty):
     assert overview(twenty).best == {(0, "solved")}  # the row of a at 1; at 10 the intervals overlap
     assert estimates(twenty).best == {(0, "solved"), (0, "score"), (0, "updates")}  # the least updates
+    few = twenty[twenty["seed"] < 4].reset_index(drop=True)
+    assert set(estimates(few).text["score"].str.partition(" ")[2]) == {"[0.00, 1.00]"}
+    assert estimates(few).best == {(0, "solved"), (0, "updates")}  # four runs do not tell the score
     alone = twenty[twenty["cell"] == "a"].reset_index(drop=True)
     assert overview(alone).best == frozenset()  # best of nobody
 
@@ -171,8 +175,11 @@ def test_bold_is_bold_in_every_format(twenty):
     assert table.markdown().count("**") == 2
 
 
-def test_every_row_says_how_many_diverged_and_what_it_cost(twenty, runs):
-    for table in (overview(twenty), estimates(twenty), comparisons(twenty), comparisons(runs)):
+def test_every_row_says_how_many_diverged_and_what_it_cost(twenty, runs, tables):
+    for table in (
+        *(overview(twenty), estimates(twenty), comparisons(twenty), comparisons(runs)),
+        clipping(runs, tables.clipping),
+    ):
         assert {"n", "diverged", "parameters", "sequences", "seconds"} <= set(table.text)
     row = comparisons(twenty.assign(outcome=twenty["outcome"].mask(twenty.index == 39, "diverged"))).text.iloc[0]
     assert row["compared"] == "a vs b"
