@@ -38,7 +38,7 @@ class Notes(NamedTuple):
 class Descent:
     """The weights of a pack, and what torch.optim keeps of each.
 
-    flat: parameters [R, P]. active: which replicas go on, bool [R].
+    flat: parameters [R, P]. active: which replicas go on, bool [R]. lrs: learning rates of all updates, [update, R].
 
     What follows is on the host, and true as far as the notes have been `read`:
     history: `Notes` of all updates by name, each [update, R]. ended: which replicas do not go on, bool [R].
@@ -54,7 +54,9 @@ class Descent:
         self.policy = joined([replica.nonfinite for replica in replicas], device)
         self.clipping = joined([replica.clipping for replica in replicas], device)
         self.optimizer = joined([replica.optimizer for replica in replicas], device)
-        self.schedule = joined([replica.schedule for replica in replicas], device)
+        schedule = joined([replica.schedule for replica in replicas], device)
+        every = torch.arange(self.updates, device=device)[:, None]
+        self.lrs = self.optimizer.lr * schedule.factor(every, self.updates)
         self.delta = torch.zeros_like(self.flat)
         self.stepper = self.optimizer.build(self.delta)
         # torch.optim warns where a step that can be recorded is not; some here never are
@@ -74,10 +76,6 @@ class Descent:
         self.ended_at: list[int | None] = [None] * len(replicas)
         self._unread: list[tuple[int, Tensor]] = []
 
-    def lr(self, update: int) -> Tensor:
-        """Every replica's learning rate at an update, float64 [R]."""
-        return self.optimizer.lr * self.schedule.factor(update, self.updates)
-
     @property
     def recordable(self) -> bool:
         """Whether, from the second on, every step is the same operations on the same numbers of the device."""
@@ -93,7 +91,8 @@ class Descent:
         """
         norm = gradient_norm(gradient)
         finite = norm.isfinite()
-        stepping, nonfinite = self.active & finite, self.active & ~finite
+        stepping = self.active & finite
+        nonfinite = self.active ^ stepping
         if self.policy.stops:
             self.active.copy_(stepping)
         replacement = self.policy.replacement(self.flat, self._recurrent)
@@ -106,7 +105,9 @@ class Descent:
             norm_of_steps = norm.where(stepping, torch.zeros_like(norm))
         clipped = self.clipping.clip(self._clipping_step(gradient, norm_of_steps, update))
         shrink, turn = self._clipped(norm, gradient, clipped)
-        notes = Notes(norm, shrink.where(stepping, torch.full_like(norm, torch.nan)), turn, nonfinite.double())
+        if some_rest:
+            shrink = shrink.where(stepping, torch.full_like(norm, torch.nan))
+        notes = torch.stack(Notes(norm, shrink, turn, nonfinite.double()))
         for noise in noises:
             clipped = clipped + noise
 
@@ -121,7 +122,7 @@ class Descent:
             remaining = 1 - lr * self.optimizer.decoupled_decay
             self.flat.mul_(self._column(remaining.where(stepping, torch.ones_like(remaining))))
         self.flat.add_(self.delta.mul_(self._column(lr)))
-        return torch.stack(notes)
+        return notes
 
     def note(self, update: int, notes: Tensor) -> None:
         """Keep what a `step` answered."""

@@ -36,8 +36,11 @@ class Schedule(ABC):
         if not (self.warmup >= 0 and float(self.warmup).is_integer()):
             raise ValueError(f"warmup={self.warmup}: a whole number of updates, at least 0")
 
-    def factor(self, update: int, updates: int) -> Tensor:
-        """What to multiply the learning rate of this update by: float64, [R] in the component of a pack."""
+    def factor(self, update: int | Tensor, updates: int) -> Tensor:
+        """What to multiply the learning rate of this update by: float64, [R] in the component of a pack.
+
+        Of several updates [U, 1] at once: [U, R].
+        """
         warmup = torch.as_tensor(self.warmup, dtype=torch.float64)
         rise = (update + 1) / warmup.clamp(min=1)
         progress = (update - warmup).clamp(min=0) / (updates - warmup).clamp(min=1)

@@ -188,7 +188,7 @@ class Training:
         Where an engine records its passes, and every update is the same operations, a GPU gets a whole update as one
         CUDA graph, from the second untraced one on: the first sets up what kernels and optimizer keep.
         """
-        lr = self.descent.lr(update)
+        lr = self.descent.lrs[update]
         if gradients is None and self._recordable:
             if self._recording is None:
                 self._recording = Recorded(self._recorded, batch, lr, memory=self.program.memory, warm_up=0)

@@ -79,7 +79,7 @@ def test_no_update_waits_for_the_host(make_replica, rule, policy):
     """But for torch.optim, whose `capturable` steps say so of themselves."""
     replica = make_replica(f"clipping={rule}", f"nonfinite={policy}", "optimizer.decoupled_decay=0.1")
     training = whole_update_elsewhere(replica)
-    batch, lr = next(training.batches()), training.descent.lr(0)
+    batch, lr = next(training.batches()), training.descent.lrs[0]
     with alone() as operations:
         notes = training._recorded(batch, lr)
     assert notes.shape == (4, 2)
@@ -89,7 +89,7 @@ def test_no_update_waits_for_the_host(make_replica, rule, policy):
 def test_an_update_that_waits_would_be_seen(make_replica, monkeypatch):
     training = whole_update_elsewhere(make_replica())
     monkeypatch.setattr(descent, "anywhere", lambda condition: bool(condition.any()))
-    batch, lr = next(training.batches()), training.descent.lr(0)
+    batch, lr = next(training.batches()), training.descent.lrs[0]
     with pytest.raises((Meeting, RuntimeError)), alone():
         training._recorded(batch, lr)
 

@@ -14,7 +14,7 @@ BYTES = {"float32": 4, "float64": 8}
 VECTORS = 10  # of the length of a replica's parameters: they, gradient, clipped, step, optimizer state, intermediates
 OUTPUTS = 3  # copies of a batch's outputs: as the engine writes them, as they are judged, their derivative
 DRAWING = 24  # bytes per sequence and step while random numbers are drawn, as whole words
-SERIES = 3 * 8 + 1  # bytes that are kept of every update
+SERIES = 4 * 8 + 1  # bytes that are kept of every update: its notes and its learning rate
 
 
 @dataclass(frozen=True)

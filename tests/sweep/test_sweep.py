@@ -160,7 +160,7 @@ def test_memory_is_the_sum_of_what_is_kept():
         "sequences": 8 * (1024 + 64) * 500 * 2,
         "outputs": 8 * 3 * 64 * 1 * 16,  # judged are 64 at a time
         "drawing": 24 * 64 * 500,
-        "series": 25 * 70,
+        "series": 33 * 70,
     }
 
 
