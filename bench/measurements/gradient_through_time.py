@@ -22,6 +22,7 @@ from bench.measurements.measurement import Columns, Measurement, Snapshot
 from tasks.task import Batch, own_last
 
 QUANTILES = (0.05, 0.5, 0.95)
+AT_ONCE = 16  # steps that a probe is followed through before it is rescaled
 SUMMARIES = ("log_norm", "log_q05", "log_q50", "log_q95", "zero_share", "nonfinite_share")
 
 
@@ -86,7 +87,7 @@ class TrainingGradient(Measurement):
 class Probe(Measurement):
     """||dL/dh_t|| of the loss at one step t*, `task.probe_step`, on held-out sequences, in float64.
 
-    The adjoint is rescaled to length 1 after every step and its logarithm carried along: .25^540 is below even
+    The adjoint is rescaled to length 1 every 16 steps and its logarithm carried along: .25^540 is below even
     float64's range. Profiles are those of lag t* - t; gamma(lag) = exp(log_norm(lag) - log_norm(0)).
 
     sequences: how many. Raises ValueError if < 1.
@@ -106,14 +107,15 @@ class Probe(Measurement):
         states = snapshot.heldout_states(self.sequences)[: origin + 2] if lengths is None else snapshot.states(batch)
         adjoint = self._loss_gradient(snapshot, states[-1], batch.targets)
         scale = torch.zeros_like(adjoint[0][..., 0])  # ln of what the adjoint has been divided by, [R, B]
-        log_norms = []
-        for t in reversed(range(origin + 1)):
+        log_norms = []  # the last steps first
+        for stop in range(origin + 1, 0, -AT_ONCE):
+            steps = range(max(stop - AT_ONCE, 0), stop)
             adjoint, scale = _rescaled(adjoint, scale)
-            total, adjoint = _pulled_back(snapshot, batch, t, states[t], adjoint)
-            log_norms.append([part.norm(dim=-1).log() + scale for part in total])
+            total, adjoint = _pulled_back(snapshot, batch, steps, states[steps.start], adjoint)
+            log_norms.append([part.norm(dim=-1).log() + scale[..., None] for part in total])
         common = origin + 1 - (task.steps - task.least_steps)  # steps that all sequences have
         profiles = {
-            name: own_last(torch.stack(parts[::-1], dim=-1)[..., None], lengths, origin + 1, common)[..., 0]
+            name: own_last(torch.cat(parts[::-1], dim=-1)[..., None], lengths, origin + 1, common)[..., 0]
             for name, parts in zip(snapshot.cell.states, zip(*log_norms, strict=True), strict=True)
         }
         return profile("probe", {name: part.cpu().numpy() for name, part in profiles.items()}, last=origin + 1)
@@ -133,15 +135,20 @@ def _rescaled(adjoint: State, scale: Tensor) -> tuple[State, Tensor]:
     return tuple(part / length[..., None] for part in adjoint), scale + length.log()
 
 
-def _pulled_back(snapshot: Snapshot, batch: Batch, t: int, before: State, adjoint: State) -> tuple[State, State]:
-    """Autograd through step t from the state after it: total derivatives there, and the adjoint of the state before.
+def _pulled_back(snapshot: Snapshot, batch: Batch, steps: range, before: State, adjoint: State) -> tuple[State, State]:
+    """Autograd through some steps, from the state after them to that before.
 
-    The parts of a state hang together (an LSTM's h_t is made from c_t), so a part's total derivative is its own adjoint
-    and what reaches it through the others.
+    Total derivatives after each step, by part of the state [R, B, steps, H], and the adjoint of the state before. The
+    parts of a state hang together (an LSTM's h_t is made from c_t), so a part's total derivative is its own adjoint and
+    what reaches it through the others.
     """
-    before = tuple(part.detach().requires_grad_() for part in before)
+    first = state = tuple(part.detach().requires_grad_() for part in before)
+    parts: list[Tensor] = []
     with torch.enable_grad():
-        new = snapshot.cell.step(snapshot.weights, batch.inputs[:, :, t], before)
-        after = new if batch.lengths is None else held(new, before, batch.lengths <= t)
-        gradients = torch.autograd.grad(after, (*new, *before), adjoint)
-    return gradients[: len(after)], gradients[len(after) :]
+        for t in steps:
+            new = snapshot.cell.step(snapshot.weights, batch.inputs[:, :, t], state)
+            state = new if batch.lengths is None else held(new, state, batch.lengths <= t)
+            parts += new
+        gradients = torch.autograd.grad(state, (*parts, *first), adjoint)
+    total = tuple(torch.stack(gradients[k : len(parts) : len(first)], dim=-2) for k in range(len(first)))
+    return total, gradients[len(parts) :]

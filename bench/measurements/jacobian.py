@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from bench.cells.cell import Cell, State, Weights
 
@@ -34,19 +35,16 @@ def jacobians(cell: Cell, weights: Weights, x: Tensor, state: State) -> Tensor:
 
 def pushed(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Tensor) -> tuple[State, Tensor]:
     """The next state, and J_t V for V [R, B, S, k], by forward differentiation; no Jacobian is formed."""
-    parts = len(state)
-
-    def step(*state: Tensor) -> State:
-        return cell.step(weights, x, state)
-
-    def tangents(column: Tensor) -> tuple[Tensor, Tensor]:
-        after, moved = torch.func.jvp(step, state, column.chunk(parts, dim=-1))  # type: ignore[misc]
-        return torch.cat(after, dim=-1), torch.cat(moved, dim=-1)
-
-    with warnings.catch_warnings():
+    sequences, count = directions.shape[1], directions.shape[-1]
+    # every sequence stands there k times, and the k-th copy is pushed along the k-th direction
+    copies = [part.repeat_interleave(count, dim=1) for part in state]
+    along = directions.mT.flatten(1, 2).chunk(len(state), dim=-1)
+    with forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of what torch itself loads at the first call
-        after, moved = torch.func.vmap(tangents, in_dims=-1, out_dims=(None, -1))(directions)  # type: ignore[arg-type]
-    return after.chunk(parts, dim=-1), moved
+        duals = tuple(forward_ad.make_dual(part, tangent) for part, tangent in zip(copies, along, strict=True))
+        after = [forward_ad.unpack_dual(part) for part in cell.step(weights, x.repeat_interleave(count, dim=1), duals)]
+    moved = torch.cat([torch.zeros_like(new) if tangent is None else tangent for new, tangent in after], dim=-1)
+    return tuple(new[:, ::count] for new, _ in after), moved.unflatten(1, (sequences, count)).mT
 
 
 class Frame:
