@@ -20,9 +20,9 @@ from bench.fields import PerReplica
 SMALL, LARGE = 1e-15, 1e18  # of a norm in float32 whose squares neither underflow nor overflow
 
 
-def anywhere(condition: Tensor) -> bool:
-    """Whether it holds anywhere, where asking is free; yes on a GPU, for which one would have to wait."""
-    return not condition.is_cpu or bool(condition.any())
+def everywhere(condition: Tensor) -> bool:
+    """Whether it holds everywhere, where asking is free; no on a GPU, for which one would have to wait."""
+    return condition.is_cpu and bool(condition.all())
 
 
 def sum_of_rows(values: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def gradient_norm(gradient: Tensor) -> Tensor:
     norm = _length(gradient)
     as_it_is = (norm > SMALL) & (norm < LARGE)
     always = gradient.dtype == torch.float32 and not gradient.is_cpu
-    if always or not anywhere(~as_it_is):
+    if always or everywhere(as_it_is):
         return norm
     scale = _largest(gradient)
     return torch.where(as_it_is, norm, scale.double()[..., 0] * _length(gradient / scale))
@@ -132,7 +132,7 @@ class Clipping(ABC):
 
 def scaled(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
     """Gradients [..., P] whose norm [...] is above `threshold` [...] scaled down to it; the others keep their bits."""
-    if not anywhere(norm > threshold):
+    if everywhere(norm <= threshold):
         return gradient
     factor = torch.where(norm > threshold, threshold / norm, torch.ones_like(norm))
     root = factor.sqrt().to(gradient.dtype)[..., None]  # of an exploding net the factor itself may underflow in float32

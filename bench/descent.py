@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.checkpoints import State
-from bench.clipping import Step, anywhere, cosine, gradient_norm
+from bench.clipping import Step, cosine, everywhere, gradient_norm
 from bench.fields import joined
 from bench.network import Network
 from bench.replicas import Replica
@@ -90,7 +90,7 @@ class Descent:
         by clipping rules that change from one to the next.
         """
         norm = gradient_norm(gradient)
-        finite = norm.isfinite()
+        finite = norm < torch.inf
         stepping = self.active & finite
         nonfinite = self.active ^ stepping
         if self.policy.stops:
@@ -99,7 +99,7 @@ class Descent:
         if replacement is not None:
             gradient, stepping = gradient.where(finite[:, None], replacement), self.active
             norm = gradient_norm(gradient)
-        some_rest, norm_of_steps = anywhere(~stepping), norm
+        some_rest, norm_of_steps = not everywhere(stepping), norm
         if some_rest:
             gradient = gradient.where(stepping[:, None], torch.zeros_like(gradient))
             norm_of_steps = norm.where(stepping, torch.zeros_like(norm))

@@ -6,6 +6,7 @@ spare cores find the eigenvalues, which are slow on a GPU and would stall it. LA
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ class Watch:
         self._asked.append(Aside(update, [(part, self._pool.submit(found, part)) for part in parts]))
 
     def _add(self, update: int, rows: Sequence[int], found: Found) -> None:
-        """Add what was found of these replicas, in their order; of a copy after the last one nothing is kept."""
+        """Add what was found of these replicas, in their order; of copies after the last one nothing is kept."""
         for name, columns in found.items():
             at = np.full(len(next(iter(columns[0].values()))), update, np.int32)
             for r, new in zip(rows, columns, strict=False):
@@ -118,10 +119,12 @@ class Watch:
         return self._probes[count]
 
     def _as_looked_at(self, values: Tensor) -> Tensor:
-        """Numbers of every replica [R, ...] as measurements see them, at times with a copy of the last one's.
+        """Numbers of every replica [R, ...] as measurements see them, at times with copies of the last one's.
 
         What stands at the end of a tensor, and does not fill whole vector registers, is computed in another way than
-        the rest, and so is the product of a single matrix: then that is the copy.
+        the rest, and so is the product of a single matrix: then that is a copy.
         """
-        whole = self.network.cell.hidden % WHOLE_REGISTERS == 0
-        return values if whole and len(values) > 1 else torch.cat((values, values[-1:]))
+        hidden = self.network.cell.hidden
+        if hidden % WHOLE_REGISTERS == 0 and len(values) > 1:
+            return values
+        return torch.cat((values, *[values[-1:]] * math.ceil(WHOLE_REGISTERS / hidden)))

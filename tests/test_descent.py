@@ -28,7 +28,7 @@ def sick(replica):
 
 def asks_nothing(monkeypatch):
     for module in (clipping, descent):
-        monkeypatch.setattr(module, "anywhere", lambda condition: True)
+        monkeypatch.setattr(module, "everywhere", lambda condition: False)
 
 
 def assert_same(ours, theirs):
@@ -88,7 +88,7 @@ def test_no_update_waits_for_the_host(make_replica, rule, policy):
 
 def test_an_update_that_waits_would_be_seen(make_replica, monkeypatch):
     training = whole_update_elsewhere(make_replica())
-    monkeypatch.setattr(descent, "anywhere", lambda condition: bool(condition.any()))
+    monkeypatch.setattr(descent, "everywhere", lambda condition: bool(condition.all()))
     batch, lr = next(training.batches()), training.descent.lrs[0]
     with pytest.raises((Meeting, RuntimeError)), alone():
         training._recorded(batch, lr)
