@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,3 +111,15 @@ def test_notes_are_read_some_updates_at_a_time_and_whenever_asked(make_replica):
     other = Training([sick(replica)], Batched(), CPU)
     next(other.steps())
     assert other.ended.all()
+
+
+def test_the_history_does_not_depend_on_when_it_is_read(make_replica):
+    often, seldom = (make_replica("updates=40", f"evaluation.every={every}") for every in (1, 40))
+    histories = []
+    for replica in (often, seldom):
+        training = Training(with_seeds(replica, range(2)), Batched(), CPU)
+        training.run()
+        histories.append(training.descent.history)
+    for name, values in histories[0].items():
+        assert np.array_equal(values, histories[1][name]), name
+    assert (histories[0]["norms"] > 0).all()
