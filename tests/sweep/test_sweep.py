@@ -17,6 +17,7 @@ from bench import config
 from bench.__main__ import main
 from bench.engines.batched import _SWEEPS, Batched
 from bench.engines.compiled import Compiled, Pass
+from bench.sequences import CHUNK
 from bench.sweep import places, planning, worker
 from bench.sweep.launcher import Composer, PackLauncher
 from bench.sweep.packs import packs, taken
@@ -298,11 +299,24 @@ def test_a_pack_takes_its_updates_and_what_is_judged():
     assert pace.seconds(job, 35) == 65 * 2.0 + (7 * 5 + 7) * 0.5
 
 
-def test_the_pace_of_a_pack_grows_with_its_task():
-    settings = "engine=batched cell.hidden=8 device=cpu task.length="
-    short, long = (planning.pace([config.job(config.composed(*f"{settings}{t}".split()))]) for t in (10, 400))
-    assert long.update > 5 * short.update > 0
-    assert long.sequence > short.sequence > 0
+def test_the_pace_of_a_pack_is_that_of_its_later_updates(monkeypatch):
+    """By a clock that goes on with the work: an update takes T seconds, the first ten times as long, judging 16."""
+    clock = [0.0]
+
+    class Clocked(planning.Training):
+        def advance(self, update, *rest):
+            super().advance(update, *rest)
+            clock[0] += self.task.steps * (1 if update else 10)
+
+        def finish(self):
+            clock[0] += 16
+            return super().finish()
+
+    monkeypatch.setattr(planning, "Training", Clocked)
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: clock[0])
+    for length in (10, 40):
+        job = config.job(config.composed("engine=batched", "cell.hidden=8", "device=cpu", f"task.length={length}"))
+        assert planning.pace([job]) == planning.Pace(update=length, sequence=16 / CHUNK)
 
 
 def test_packs_side_by_side_end_with_the_last():
