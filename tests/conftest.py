@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from bench import config
+from bench.records import Record
 from bench.replicas import Replica
 from tasks.mnist import FILES
 from tasks.task import Task
@@ -76,3 +78,18 @@ def make_replica() -> Callable[..., Replica]:
         return config.job(config.composed(*small, *judged, *overrides)).replica
 
     return make
+
+
+def with_seeds(replica: Replica, seeds: Iterable[int]) -> list[Replica]:
+    """Replicas that differ in nothing else."""
+    return [dataclasses.replace(replica, seed=seed) for seed in seeds]
+
+
+def assert_same_tables(one: Record, other: Record) -> None:
+    """To the bit, in all but the time it took."""
+    assert one.tables.keys() == other.tables.keys()
+    for name in one.tables:
+        there = other.table(name)
+        for column, values in one.table(name).items():
+            if column != "seconds":
+                np.testing.assert_array_equal(values, there[column], f"{name} {column}")

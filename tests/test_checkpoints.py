@@ -14,7 +14,7 @@ from bench import config
 from bench.checkpoints import FORMAT, HEAD, Refused, State, packed, unpacked, update_in
 from bench.engines.auto import Auto
 from bench.training import Training
-from tests.conftest import choices
+from tests.conftest import choices, with_seeds
 
 CPU = torch.device("cpu")
 MAKER = {"engine": "Batched()", "device": "cpu"}
@@ -31,10 +31,6 @@ STATE = State(
     seconds=0.25,
     clock=1.5,
 )
-
-
-def with_seeds(replica, seeds):
-    return [dataclasses.replace(replica, seed=seed) for seed in seeds]
 
 
 def engine_of(replica):

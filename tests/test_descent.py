@@ -10,15 +10,11 @@ from bench import clipping, config, descent
 from bench.engines.batched import Batched
 from bench.engines.graphed import Graphed
 from bench.training import Training
-from tests.conftest import choices
+from tests.conftest import choices, with_seeds
 from tests.engines.absent import ABSENT, Meeting, alone
 
 CPU = torch.device("cpu")
 ALIKE = [name for name in choices("clipping") if config.example(f"clipping/{name}").same_every_update]
-
-
-def with_seeds(replica, seeds):
-    return [dataclasses.replace(replica, seed=seed) for seed in seeds]
 
 
 def sick(replica):

@@ -14,7 +14,7 @@ from bench.engines.eager import Eager
 from bench.engines.library import Library
 from bench.outcomes import Rule, outcome
 from bench.training import Training
-from tests.conftest import choices, small_task
+from tests.conftest import assert_same_tables, choices, small_task, with_seeds
 
 CPU = torch.device("cpu")
 MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,state,lyapunov,jacobian_product,training_gradient,probe]"
@@ -24,10 +24,6 @@ def train(replicas, engine=None):
     training = Training(replicas, engine or Batched(), CPU)
     records = training.run()
     return training.flat, records
-
-
-def with_seeds(replica, seeds):
-    return [dataclasses.replace(replica, seed=seed) for seed in seeds]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -61,15 +57,6 @@ def assert_same_answers(one, other):
     for name, series in one.table("clipping").items():
         assert np.array_equal(series, other.table("clipping")[name], equal_nan=True)
     assert one.outcome["final_loss"] == other.outcome["final_loss"]
-
-
-def assert_same_tables(one, other):
-    assert one.tables.keys() == other.tables.keys()
-    for name in one.tables:
-        there = other.table(name)
-        for column, values in one.table(name).items():
-            if column != "seconds":
-                np.testing.assert_array_equal(values, there[column], f"{name} {column}")
 
 
 @pytest.mark.parametrize("engine", [Eager(), Library(tf32=False)])
