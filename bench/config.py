@@ -27,11 +27,11 @@ from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
 from bench.network import Network
+from bench.pack.identity import OWN_PACKAGES
 from bench.replicas import Replica
 from bench.sweep.limits import Budget, Checkpoints
 from tasks.task import Task
 
-OWN_PACKAGES = ("bench", "tasks")
 OF_SWEEPS = ("hydra", "sweep", "claims")  # parts of a composed configuration that no run has
 T = TypeVar("T")
 

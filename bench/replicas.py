@@ -21,6 +21,7 @@ from bench.network import Network
 from bench.nonfinite import Nonfinite
 from bench.optimizers import Optimizer
 from bench.outcomes import Rule
+from bench.pack.identity import class_label
 from bench.remedies.remedy import Remedy
 from bench.schedules import Schedule
 from tasks.task import Task
@@ -160,7 +161,7 @@ def described(component: Any, per_replica: bool = True) -> Any:
         if isinstance(component, Task) and component.fingerprint:
             fields["data"] = component.fingerprint
         return {
-            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "class": class_label(f"{kind.__module__}.{kind.__name__}"),
             "version": getattr(kind, "version", 1),
             **fields,
         }

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.directories import RunDirectory
+from bench.pack.identity import class_label
 
 Keep: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
@@ -148,8 +149,10 @@ def _run_row(directory: Source) -> dict[str, Any]:
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """Nested configuration as one level of dotted keys."""
+    """Nested configuration as one level of dotted keys; a class is named as in a run's identity, not by its file."""
     if isinstance(node, Mapping):
         inner = [flat(value, f"{path}.{name}" if path else str(name)) for name, value in node.items()]
         return {name: value for part in inner for name, value in part.items()}
+    if path.rpartition(".")[2] == "_target_":
+        return {path: class_label(node)}
     return {path: str(node) if isinstance(node, list) else node}

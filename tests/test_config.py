@@ -2,12 +2,15 @@
 
 import dataclasses
 import importlib.util
+import re
+import sys
 
 import pytest
 
 from bench import config
 from bench.config import ConfigError, Job, build
 from bench.optimizers import Adam
+from bench.pack.identity import class_label
 from tests.conftest import CONF, choices
 
 
@@ -96,6 +99,26 @@ def test_run_id_changes_with_the_version_of_a_component(monkeypatch):
     before = job().replica.run_id
     monkeypatch.setattr(Adam, "version", Adam.version + 1)
     assert job().replica.run_id != before
+
+
+def test_a_class_moved_to_another_module_keeps_run_id_and_pack_key(monkeypatch):
+    asked = job().replica
+    before = asked.run_id, asked.pack_key
+    for module in ("bench.methods.elsewhere", "my_package.optimizers"):
+        monkeypatch.setitem(sys.modules, module, sys.modules[Adam.__module__])
+    monkeypatch.setattr(Adam, "__module__", "bench.methods.elsewhere")
+    assert (job().replica.run_id, job().replica.pack_key) == before
+    monkeypatch.setattr(Adam, "__module__", "my_package.optimizers")  # of a user's own package another question
+    assert job().replica.run_id != before[0]
+
+
+def test_no_two_components_of_a_kind_share_the_name_that_tells_them_apart():
+    """Identity names a class without its module, so within a group of `conf/` each name belongs to one class."""
+    classes: dict[tuple[str, str], set[str]] = {}
+    for path in CONF.glob("*/**/*.yaml"):
+        for target in re.findall(r"_target_: (\S+)", path.read_text()):
+            classes.setdefault((path.relative_to(CONF).parts[0], class_label(target)), set()).add(target)
+    assert {key: found for key, found in classes.items() if len(found) > 1} == {}
 
 
 def test_replicas_that_differ_in_seed_rate_threshold_decay_or_start_share_a_pack():
