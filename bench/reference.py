@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import references
-from bench.results import load
+from bench.runs import references
+from bench.runs.tables import load
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import references
-from bench.analysis import report
-from bench.analysis.plot import NoTex
+from bench.analysis.figures.plot import NoTex
+from bench.analysis.figures.style import STYLES
+from bench.analysis.report import write as report
 from bench.analysis.settings import NoSuchAxis
-from bench.analysis.style import STYLES
-from bench.results import load
+from bench.runs import references
+from bench.runs.tables import load
 
 KEYS = "a key of the configuration, such as cell or task.length"
 AXES = {"hue": "what colours tell apart", "row": "rows of panels", "col": "columns of panels", "x": "x axis of success"}

@@ -7,7 +7,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from bench.directories import RunDirectory, asked
+from bench.runs.directory import RunDirectory, asked
 
 KINDS = ("finished", "running", "interrupted", "stopped", "failed", "torn", "missing")
 

@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench import config
-from bench.records import Record
-from bench.replicas import Replica
+from bench.jobs.compose import composed, example
+from bench.jobs.job import checked_job
+from bench.training.record import Record
+from bench.training.replica import Replica
 from tasks.mnist import FILES
 from tasks.task import Task
 
-CONF = Path(__file__).parent.parent / "conf"
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
 SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
 _mnist = TemporaryDirectory()
 
@@ -52,9 +54,9 @@ def write_mnist(folder: Path, train: int = 48, test: int = 10) -> None:
 @functools.cache
 def small_task(name: str, **fields: Any) -> Task:
     """A task from its yaml with few steps."""
-    there = config.composed(f"task={name}")["task"]
+    there = composed(f"task={name}")["task"]
     small = {key: value for key, value in SMALL.items() if key in there}
-    task: Task = config.example(f"task/{name}", **{**small, **fields})
+    task: Task = example(f"task/{name}", **{**small, **fields})
     return task
 
 
@@ -75,7 +77,7 @@ def make_replica() -> Callable[..., Replica]:
     def make(*overrides: str) -> Replica:
         small = ("task.length=8", "updates=5", "cell.hidden=8", "batch_size=4", "measurement=[]")
         judged = ("evaluation.sequences=8", "evaluation.final=8", "evaluation.every=null")
-        return config.job(config.composed(*small, *judged, *overrides)).replica
+        return checked_job(composed(*small, *judged, *overrides)).replica
 
     return make
 

@@ -6,7 +6,8 @@ from itertools import groupby
 import pytest
 from hydra import compose, initialize_config_module
 
-from bench import config
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
 from bench.sweep.sweeper import union
 from tests.conftest import choices
 
@@ -25,7 +26,7 @@ def fields(job):
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_the_first_run_of_every_cell_can_be_carried_out(name):
     for cell, of_cell in groupby(jobs(name, "device=cpu"), key=lambda job: fields(job).get("cell")):
-        one = config.job(config.composed(*next(of_cell)))
+        one = checked_job(composed(*next(of_cell)))
         assert one.results == f"results/{name}"
         assert cell is None or one.replica.run_id
 
@@ -47,7 +48,7 @@ def test_le2015_has_the_papers_grid():
 
 def test_le2015_is_told_as_in_the_paper():
     first = next(job for job in jobs("le2015_adding", "device=cpu", "seed=3") if fields(job)["cell"] == "lstm")
-    replica = config.job(config.composed(*first, "initializer.bias.forget=10")).replica
+    replica = checked_job(composed(*first, "initializer.bias.forget=10")).replica
     assert (replica.cell.hidden, replica.batch_size, replica.updates * replica.batch_size) == (100, 16, 10 * 100_000)
     assert replica.optimizer.lr == 1e-9
     assert replica.initializer.bias.forget == 10

@@ -8,7 +8,7 @@ import pytest
 
 from bench import report
 from bench.__main__ import main
-from bench.results import load
+from bench.runs.tables import load
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

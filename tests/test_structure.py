@@ -1,4 +1,4 @@
-"""Imports point downward only, and who must not load torch does not."""
+"""Imports point downward only, room by room, and who must not load torch does not."""
 
 from __future__ import annotations
 
@@ -10,107 +10,100 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
 
-# floor of every module; an import may stay on its floor only within what is named together
-GROUND = ("tasks", "bench.pack", "bench.axes", "bench.streams", "bench.fields")
-LEAVES = (
-    "bench.cells",
-    "bench.checkpoints",
-    "bench.initializers",
-    "bench.clipping",
-    "bench.nonfinite",
-    "bench.optimizers",
-    "bench.outcomes",
-    "bench.schedules",
-)
-NETWORK = ("bench.network",)
-MEASUREMENTS = ("bench.measurements", "bench.remedies")
-MACHINERY = (
+# from the ground up; a room imports from itself and from the rooms before it
+ROOMS = (
+    "tasks",
+    "bench.pack",
+    "bench.nets",
+    "bench.methods",
+    "bench.measurements",
     "bench.engines",
-    "bench.records",
-    "bench.replicas",
     "bench.training",
-    "bench.descent",
-    "bench.sequences",
-    "bench.watch",
-)
-AROUND = (
-    "bench.checking",
-    "bench.config",
-    "bench.directories",
-    "bench.results",
-    "bench.showing",
-    "bench.sweep",
+    "bench.runs",
     "bench.analysis",
     "bench.exports",
-    "bench.references",
-    "bench.speed",
-)
-ENTRIES = (
-    "bench.__main__",
-    "bench.report",
-    "bench.reference",
-    "bench.show",
+    "bench.jobs",
+    "bench.sweep",
     "bench.check",
-    "bench.status",
+    "bench.show",
+    "bench.speed",
+    "bench",  # the commands, and the names for those who extend
     "hydra_plugins",
 )
-FLOORS = (GROUND, LEAVES, NETWORK, MEASUREMENTS, MACHINERY, AROUND, ENTRIES)
-
+COMMANDS = sorted((ROOT / "bench").glob("[!_]*.py"))
 MODULES = sorted(path for room in ("bench", "tasks", "hydra_plugins") for path in (ROOT / room).rglob("*.py"))
-
-
-def floor(module: str) -> int:
-    return next(k for k, names in enumerate(FLOORS) for name in names if f"{module}.".startswith(f"{name}."))
 
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> list[str]:
-    found = []
+def room_of(module: str) -> str:
+    """The room with the longest name that the module lies in."""
+    return max((room for room in ROOMS if f"{module}.".startswith(f"{room}.")), key=len)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of the suite that a file imports, the names taken from a package among them."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in inner if (ROOT / Path(*name.split("."))).with_suffix(".py").exists()}
+            found.add(node.module)
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return [name for name in found if name.split(".")[0] in ("bench", "tasks", "hydra_plugins") and name != "bench"]
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("bench", "tasks", "hydra_plugins") and name != "bench"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", [path for path in MODULES if path != ROOT / "bench" / "__init__.py"], ids=name_of)
 def test_imports_point_downward(path):
-    if name_of(path) != "bench":
-        assert all(floor(module) <= floor(name_of(path)) for module in imports(path))
+    here = room_of(name_of(path))
+    for module in sorted(imports(path)):
+        there = room_of(module)
+        if ROOMS.index(there) > ROOMS.index(here):
+            allowed = ", ".join(ROOMS[: ROOMS.index(here) + 1])
+            pytest.fail(
+                f"{name_of(path)} imports {module}: {here} may import from {allowed}; move what both need there"
+            )
 
 
-@pytest.mark.parametrize("room", ["bench/cells", "bench/measurements", "bench/remedies", "tasks"])
+def test_every_folder_is_a_room():
+    folders = {name_of(path.parent) for path in MODULES} - {"bench"}
+    missing = sorted(name for name in folders if room_of(name) == "bench")
+    assert not missing, f"{missing}: no room; say in ROOMS what it may import"
+
+
+@pytest.mark.parametrize(
+    "room", ["bench/nets/cells", "bench/measurements", "bench/methods", "bench/methods/remedies", "tasks"]
+)
 def test_siblings_do_not_import_each_other(room):
     """A component is what a yaml names; what several share stands in a module that no yaml names."""
     yaml = "".join(path.read_text() for path in (ROOT / "conf").rglob("*.yaml"))
     named = set(re.findall(r"_target_: (\S+)\.", yaml))
     for path in (ROOT / room).glob("*.py"):
-        assert not set(imports(path)) & named & {name_of(sibling) for sibling in (ROOT / room).glob("*.py")}
+        assert not imports(path) & named & {name_of(sibling) for sibling in (ROOT / room).glob("*.py")}
 
 
 def test_tasks_know_no_net_and_no_config():
     assert all(name.startswith("tasks") for path in (ROOT / "tasks").glob("*.py") for name in imports(path))
 
 
-def test_entries_are_short():
-    for name in ("__main__", "report", "reference", "show", "check", "status"):
-        assert len((ROOT / "bench" / f"{name}.py").read_text().splitlines()) < 60
+@pytest.mark.parametrize("path", COMMANDS, ids=name_of)
+def test_commands_are_short(path):
+    assert len(path.read_text().splitlines()) < 80
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        "bench.results",
+        "bench.runs.tables",
         "bench.report",
         "bench.reference",
         "bench.status",
-        "bench.analysis.examples",
+        "bench.show.picture",
         "hydra_plugins.bench_plugins",
     ],
 )

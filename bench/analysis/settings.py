@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from bench.pack.identity import HOW, WATCHED
+from bench.training.outcome import Outcome
+
 SETTING = ["task", "cell", "clip"]  # columns of `runs` that agree between repetitions
 KNOWN_CELLS = ("tanh", "irnn", "lstm")  # in this order in every figure; others follow in alphabetical order
 THRESHOLD = "clipping.threshold"
 NO_CLIPPING = "none"
-COMPONENTS = ("task", "cell", "clipping", "nonfinite", "initializer", "optimizer", "schedule", "remedies")
-PLAIN = ("seed", "updates", "batch_size", "precision")
-# These change nothing that is learned: what is watched, and how a run is carried out
-WATCHING = ("measurement",)
-KEEPING = ("device", "engine", "results", "experiment", "extensions", "checkpoint", "budget", "logger", "selection")
+# columns of `runs` that are no settings: what a run came to, which one it is, and where it lies
+NO_SETTINGS = {*(field.name for field in fields(Outcome)), "run", "folder", "message", "version", "clip"}
+BY = "by "  # begins the name of a column that is made for an axis of a figure
 CLOSE = 0.5  # likeness of a key to one that was meant
 
 
@@ -80,7 +81,7 @@ def layout(
 
 def column_of(key: str) -> str:
     """The column of `runs` with the labels of a setting, beside the one with its values."""
-    return key if key in SETTING else f"by {key}"
+    return key if key in SETTING else f"{BY}{key}"
 
 
 def distinguished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +104,7 @@ def laid_out(runs: pd.DataFrame, layout: Layout, *along: str) -> pd.DataFrame:
     runs = runs.assign(clip=_clip(runs))
     runs = runs.assign(**{column_of(key): _named(runs, key) for key in keys if key not in SETTING})
     columns = [column_of(key) for key in keys]
-    settings = [key for key in settings_of(runs) if key not in keys and _part(key) not in (*WATCHING, "seed")]
+    settings = [key for key in settings_of(runs) if key not in keys and _part(key) not in (*WATCHED, "seed")]
     if "task" in keys and layout.hue != "task":
         own = [key for key in settings if _part(key) == "task"]
         settings = [key for key in settings if key not in own]
@@ -116,10 +117,14 @@ def laid_out(runs: pd.DataFrame, layout: Layout, *along: str) -> pd.DataFrame:
 
 
 def settings_of(runs: pd.DataFrame) -> list[str]:
-    """Columns that hold settings: names of yaml (`cell`, `initializer/bias`), then values (`cell.hidden`)."""
-    chosen = [column for column in runs if column in COMPONENTS or "/" in column]
-    single = [column for column in runs if column in PLAIN or "." in column]
-    return [key for key in (*chosen, *single) if _part(key) not in KEEPING]
+    """Columns that hold settings: names of yaml (`cell`, `initializer/bias`), then values (`cell.hidden`).
+
+    A setting is whatever is not known to be none, so a new key of the configuration is told apart from the start.
+    """
+    keys = [key for key in runs if key not in NO_SETTINGS and not key.startswith(BY) and _part(key) not in HOW]
+    parts = {_part(key) for key in keys if "." in key}
+    chosen = [key for key in keys if "/" in key or key in parts]
+    return [*chosen, *(key for key in keys if key not in chosen)]
 
 
 def described(runs: pd.DataFrame, key: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from bench.analysis.comparisons import QUESTIONS, compare
-from bench.analysis.memory_length import by_length, memory_lengths, without_length
-from bench.analysis.resampling import FEWEST, generator, typical_interval
 from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD
-from bench.analysis.statistics import (
+from bench.analysis.statistics.comparisons import QUESTIONS, compare
+from bench.analysis.statistics.memory_length import by_length, memory_lengths, without_length
+from bench.analysis.statistics.resampling import FEWEST, generator, typical_interval
+from bench.analysis.statistics.summaries import (
     LEAST_FOR_INTERQUARTILE_MEAN,
     clipping_windows,
     median_norms,
@@ -20,7 +20,7 @@ from bench.analysis.statistics import (
     success_rates,
     typical,
 )
-from bench.analysis.survival import curve, median, times
+from bench.analysis.statistics.survival import curve, median, times
 from bench.analysis.table import MISSING, Table, rounded, shortened, two_digits
 
 COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]

@@ -10,7 +10,7 @@ from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled
 from bench.engines.eager import Eager
 from bench.engines.engine import UNTREATED, Engine, Program, Treatment
-from bench.network import Network
+from bench.nets.network import Network
 from tasks.task import Task
 
 BY_SPEED = (Compiled(), Batched(), Eager())  # as `make speed` finds them at every size; the last one can do all

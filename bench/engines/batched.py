@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.cells.elman import Elman
-from bench.cells.gru import GRU
-from bench.cells.lstm import LSTM
 from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
-from bench.network import Network, padded
+from bench.nets.cells.elman import Elman
+from bench.nets.cells.gru import GRU
+from bench.nets.cells.lstm import LSTM
+from bench.nets.network import Network, padded
 from tasks.task import Batch, Task
 
 COLUMN_MULTIPLE = 8  # K is padded to it

@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.cells.cell import Cell
-from bench.cells.elman import Elman
-from bench.cells.gru import GRU
-from bench.cells.lstm import LSTM
 from bench.engines import building
 from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
-from bench.network import Network
+from bench.nets.cells.cell import Cell
+from bench.nets.cells.elman import Elman
+from bench.nets.cells.gru import GRU
+from bench.nets.cells.lstm import LSTM
+from bench.nets.network import Network
 from tasks.task import Batch, Task
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.cells.cell import State, held
 from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
-from bench.network import Network
+from bench.nets.cells.cell import State, held
+from bench.nets.network import Network
 from tasks.task import Batch, Task
 
 WHOLE_REGISTERS = 32  # torch's vector loops take two registers at a time, on AVX512 32 numbers in float32

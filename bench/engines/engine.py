@@ -10,11 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.clipping import Clipping
-from bench.fields import indexed
-from bench.network import Network
-from bench.remedies.remedy import Losses, Remedy
-from bench.streams import Stream
+from bench.methods.clipping import Clipping
+from bench.methods.remedies.remedy import Losses, Remedy
+from bench.nets.network import Network
+from bench.pack.fields import indexed
+from bench.pack.streams import Stream
 from tasks.task import Batch, Task, own_last
 
 MATHEMATICS = 1  # part of every run's identity: raised when a mended formula changes what engines answer

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.cells.cell import Cell
-from bench.cells.elman import Elman
-from bench.cells.lstm import LSTM
 from bench.engines.batched import Batched
 from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
 from bench.engines.graphed import RecordedProgram
-from bench.network import Network
+from bench.nets.cells.cell import Cell
+from bench.nets.cells.elman import Elman
+from bench.nets.cells.lstm import LSTM
+from bench.nets.network import Network
 from tasks.task import Batch, Task
 
 MOST_UNITS = {"tanh": 128, "relu": 128, "lstm": 64}  # with which the weights stay on chip ...

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.engines.batched import Batched
 from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
-from bench.network import Network
+from bench.nets.network import Network
 from tasks.task import Batch, Task
 
 WARM_UP = 2  # runs before a recording, in which libraries and buffers are set up

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.cells.elman import Elman
-from bench.cells.gru import GRU
-from bench.cells.lstm import LSTM
 from bench.engines.batched import Batched
 from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
-from bench.network import Network
+from bench.nets.cells.elman import Elman
+from bench.nets.cells.gru import GRU
+from bench.nets.cells.lstm import LSTM
+from bench.nets.network import Network
 from tasks.task import Batch, Task
 
 # ours are the last rows of theirs: of a GRU's second bias only the candidate's, else all

@@ -7,7 +7,7 @@ pack.
 
 Every kernel takes the `Shape` of a pass (`fused.py`) as a constant. In memory stand flat [R, P], inputs [R, B, T, I],
 states [R, B, T, H], gates [R, B, T, 4 H], outputs of the S steps that are read [R, B, S, O]; H and O are stored padded
-to multiples of 16 (`bench.network`), on chip H, I and O are padded with zeros to the sizes that a product wants.
+to multiples of 16 (`bench.nets.network`), on chip H, I and O are padded with zeros to the sizes that a product wants.
 Offsets that grow with the pack are counted in 64 bits.
 """
 

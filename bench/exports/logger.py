@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.results import Source
+from bench.runs.tables import Source
 
 log = logging.getLogger(__name__)
 

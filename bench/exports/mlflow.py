@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.exports.logger import Logger, final, need, series
-from bench.results import Source, flat
+from bench.runs.tables import Source, flat
 
 LOCAL = "sqlite:///"
 MOST_METRICS, MOST_PARAMETERS = 1000, 100  # of one call

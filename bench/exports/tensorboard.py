@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from bench.exports.logger import Logger, final, need, series
-from bench.results import Source
+from bench.runs.tables import Source
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cells.cell import State, held
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from bench.nets.cells.cell import State, held
 from tasks.task import Batch, own_last
 
 QUANTILES = (0.05, 0.5, 0.95)

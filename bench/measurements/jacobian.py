@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from bench.cells.cell import Cell, State, Weights
+from bench.nets.cells.cell import Cell, State, Weights
 
 
 def jacobians(cell: Cell, weights: Weights, x: Tensor, state: State) -> Tensor:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cells.cell import Cell, State, Weights, held
-from bench.network import Network
+from bench.nets.cells.cell import Cell, State, Weights, held
+from bench.nets.network import Network
 from tasks.task import Batch, Task
 
 Columns = Mapping[str, np.ndarray]  # one replica's new rows of a table, column by column

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cells.cell import Cell
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from bench.nets.cells.cell import Cell
 
 MARGIN = 0.03  # of half the range: a tanh beyond .97 has a slope under .06
 BOUNDS = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0)}  # of an activation

@@ -1,4 +1,4 @@
-"""What a component is called where a run's identity is at stake: by its class, never by the file that the class is in.
+"""What a run's identity rests on: the names of classes, never the files that they are in, and the keys that matter.
 
 A class may move to another module without a change to any run id, pack key, or result on disk.
 """
@@ -6,6 +6,10 @@ A class may move to another module without a change to any run id, pack key, or 
 from __future__ import annotations
 
 OWN_PACKAGES = ("bench", "tasks")
+
+# Top-level keys of a configuration that change nothing that a run learns; every other key is part of what it asks.
+HOW = ("device", "engine", "results", "experiment", "extensions", "checkpoint", "budget", "logger", "selection")
+WATCHED = ("measurement",)  # part of the run id, since it decides which tables a run has, and of no comparison
 
 
 def class_label(path: str) -> str:

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from bench.analysis.plot import NothingToDraw, Plot, need
-from bench.analysis.style import COLORS, GREY, MARKERS, in_force, paper
+from bench.analysis.figures.plot import NothingToDraw, Plot, need
+from bench.analysis.figures.style import COLORS, GREY, MARKERS, in_force, paper
 
 YARDSTICK = "torch.nn"
 SETTING = ["task", "cell", "hidden", "length", "replicas"]

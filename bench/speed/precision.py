@@ -7,12 +7,13 @@ import statistics
 import torch
 from torch import Tensor
 
-from bench import config
 from bench.engines.eager import Eager
 from bench.engines.engine import Engine
 from bench.engines.library import Library, LibraryProgram, cudnn_multiplies
-from bench.network import Network
-from bench.streams import Stream
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from tasks.task import Batch
 
 CASES = {  # overrides, and the size of the noise that is added to the recurrent weight
@@ -33,7 +34,7 @@ def errors(engine: Engine, case: str, steps: int, hidden: int = 100, device: tor
     Adding, B = 16. g64 is what `Eager` answers in float64 for the same float32 weights and data.
     """
     overrides, noise = CASES[case]
-    replica = config.job(config.composed(*overrides, f"cell.hidden={hidden}", f"task.length={steps}")).replica
+    replica = checked_job(composed(*overrides, f"cell.hidden={hidden}", f"task.length={steps}")).replica
     network, task = replica.network, replica.task
     flat = network.initial([replica.initializer] * len(SEEDS), SEEDS)
     recurrent = network.views(flat)["W_hh"]

@@ -30,16 +30,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import config
 from bench.engines.eager import Eager
 from bench.engines.engine import Engine
 from bench.engines.fused import Fused
 from bench.engines.graphed import Graphed
 from bench.engines.library import Library
-from bench.speed import ways
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.speed import contenders as ways
 from bench.speed.precision import errors
-from bench.speed.rounds import Rounds, flops, ratio, typical
-from bench.training import Training
+from bench.speed.timing import Rounds, flops, ratio, typical
+from bench.training.loop import Training
 
 Setting = tuple[str, int, int, int]  # cell, H, T, B
 Ways = dict[str, Callable[[], object]]
@@ -140,7 +141,7 @@ def training(engine: Engine, replicas: int, setting: Setting) -> Training:
     cell, hidden, steps, sequences = setting
     settings = (f"cell={cell}", f"cell.hidden={hidden}", f"task.length={steps}", f"batch_size={sequences}")
     endless = ("measurement=[]", "updates=20000", "evaluation.sequences=1", "device=cpu")
-    replica = config.job(config.composed(*settings, *endless)).replica
+    replica = checked_job(composed(*settings, *endless)).replica
     return Training([dataclasses.replace(replica, seed=seed) for seed in range(replicas)], engine, DEVICE)
 
 

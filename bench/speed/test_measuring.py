@@ -17,8 +17,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench import config
-from bench.training import Training
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.training.loop import Training
 
 ROUNDS = 25
 UPDATES = 3000
@@ -29,7 +30,7 @@ TRACE = "measurement=[training_gradient]"
 def pack(cell: str, replicas: int, *overrides: str) -> Training:
     """Replicas that differ in their seed, on adding with T = 100 and the engine that `auto` comes to."""
     settings = (f"cell={cell}", "task.length=100", f"updates={UPDATES}", "evaluation.sequences=1", "device=cpu")
-    job = config.job(config.composed(*settings, *overrides))
+    job = checked_job(composed(*settings, *overrides))
     seeds = [dataclasses.replace(job.replica, seed=seed) for seed in range(replicas)]
     return Training(seeds, job.engine, torch.device("cpu"))
 

@@ -19,16 +19,16 @@ import pytest
 import torch
 from hydra.utils import get_class
 
-from bench import config
 from bench.engines.compiled import Compiled, CompiledProgram
 from bench.engines.library import Library
-from bench.network import Network
+from bench.jobs.compose import composed
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from bench.speed import workers
+from bench.speed.contenders import ENGINES, names, pack, way
 from bench.speed.precision import CASES, errors
-from bench.speed.rounds import PEAK_SIZE, flops, interleaved, matmul, ratio, seconds, typical
-from bench.speed.ways import ENGINES, names, pack, way
-from bench.streams import Stream
-from bench.training import Training
+from bench.speed.timing import PEAK_SIZE, flops, interleaved, matmul, ratio, seconds, typical
+from bench.training.loop import Training
 from tasks.images import ImageSequences
 from tasks.task import Task
 
@@ -194,7 +194,7 @@ def generated_tasks() -> list[tuple[str, str]]:
     """Every variant of every task that makes its sequences."""
     folder = resources.files("conf").joinpath("task")
     found = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    kinds: dict[str, type[Task]] = {n: get_class(config.composed(f"task={n}")["task"]["_target_"]) for n in found}
+    kinds: dict[str, type[Task]] = {n: get_class(composed(f"task={n}")["task"]["_target_"]) for n in found}
     return [
         (n, variant) for n, kind in kinds.items() if not issubclass(kind, ImageSequences) for variant in kind.variants
     ]
@@ -203,7 +203,7 @@ def generated_tasks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("task", "variant"), generated_tasks())
 def test_making_data(benchmark, task: str, variant: str) -> None:  # type: ignore[no-untyped-def]
     """Share of an update that goes into its data: 16 replicas, H = 64, T about 100, the cell that is fastest."""
-    node = config.composed(f"task={task}")["task"]
+    node = composed(f"task={task}")["task"]
     length = 100 - 2 * node["symbols"] if node["_target_"].endswith("Copying") else 100
     training = pack(ENGINES["compiled"], 16, *overrides(task, "irnn", 64, length), f"task.variant={variant}")
     batches = training.batches()

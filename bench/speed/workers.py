@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from bench.speed.ways import way
+from bench.speed.contenders import way
 
 
 def cores() -> list[int]:

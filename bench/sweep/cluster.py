@@ -18,8 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.config import ConfigError
-from bench.sweep.places import Task, Tasks
+from bench.jobs.build import ConfigError
+from bench.sweep.executors import Task, Tasks
 from bench.sweep.progress import SweepProgress
 from bench.sweep.worker import Interrupted, Lost, Order, asked_by_signals, train
 

@@ -65,7 +65,7 @@ def _hydra_reads(argv: list[str]) -> Iterator[None]:
 
 def mistake(error: Exception) -> str | None:
     """The line that tells a mistake on the command line; None where the error is none."""
-    from bench.config import ConfigError
+    from bench.jobs.build import ConfigError
 
     return _one_line(error) if isinstance(error, ConfigError) or _from_hydra(error) else None
 
@@ -91,8 +91,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _similar(key: str) -> str:
-    from bench.config import composed
-    from bench.results import flat
+    from bench.jobs.compose import composed
+    from bench.runs.tables import flat
 
     known = flat(composed())
     known |= dict.fromkeys(".".join(name.split(".")[:depth]) for name in known for depth in (1, 2))

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.config import Job
-from bench.directories import RunDirectory
+from bench.jobs.job import Job
+from bench.runs.directory import RunDirectory
+from bench.sweep.executors import Place
 from bench.sweep.packs import Pack, packs
-from bench.sweep.places import Place
 from bench.sweep.planning import tell
 from bench.sweep.progress import SweepProgress
 from bench.sweep.worker import Order, give_up

@@ -63,15 +63,18 @@ class PackLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Carry out all jobs; nothing is written before every one of them has been checked."""
         # not at the top: it imports torch, which a plugin must not do when Hydra looks for plugins
-        from bench.config import job, plain
-        from bench.directories import RunDirectory
+        from bench.jobs.compose import plain
+        from bench.jobs.job import checked_job
+        from bench.runs.directory import RunDirectory
         from bench.sweep.execution import Execution
 
         composer = Composer(self.loader, self.config)
-        job(plain(composer.compose(job_overrides[0])))  # thousands take long to compose: most mistakes are in all
+        checked_job(
+            plain(composer.compose(job_overrides[0]))
+        )  # thousands take long to compose: most mistakes are in all
         composed = [composer.compose(overrides) for overrides in job_overrides]
         configs = [plain(config) for config in composed]
-        jobs = [job(config) for config in configs]
+        jobs = [checked_job(config) for config in configs]
         overrides = [{"overrides": list(given), "choices": composer.choices(given)} for given in job_overrides]
 
         ids = [one.replica.run_id for one in jobs]
@@ -105,7 +108,7 @@ class PackLauncher(Launcher):
     def _place(self, job: Any) -> Any:
         from torch import cuda
 
-        from bench.sweep.places import Here, Workers
+        from bench.sweep.executors import Here, Workers
 
         if self.workers == 0:
             return Here()
@@ -136,8 +139,8 @@ def make_folder(results: str, asked: dict[str, str]) -> None:
 
     Raises ConfigError if that is not allowed, something else is there, or there is no room.
     """
-    from bench.config import ConfigError
-    from bench.directories import note_asked
+    from bench.jobs.build import ConfigError
+    from bench.runs.directory import note_asked
 
     try:
         Path(results).mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.config import Job
-from bench.sequences import CHUNK
+from bench.jobs.job import Job
+from bench.training.data import CHUNK
 
 BYTES = {"float32": 4, "float64": 8}
 VECTORS = 10  # of the length of a replica's parameters: they, gradient, clipped, step, optimizer state, intermediates

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from bench.config import Job
-from bench.sequences import CHUNK
+from bench.jobs.job import Job
 from bench.sweep.packs import Pack
-from bench.training import Training
+from bench.training.data import CHUNK
+from bench.training.loop import Training
 
 UPDATES = 4  # of a pack that are timed, after a first one that allocates
 log = logging.getLogger(__name__)

@@ -56,7 +56,7 @@ class SearchSweeper(UnionSweeper):
     def sweep(self, arguments: list[str]) -> object:
         assert self.config is not None
         if getattr(self.launcher, "dry_run", False):
-            from bench.config import ConfigError  # not at the top: it imports torch
+            from bench.jobs.build import ConfigError  # not at the top: it imports torch
 
             raise ConfigError(
                 "hydra.launcher.dry_run=true: a search decides on its way; leave hydra/sweeper=search out"

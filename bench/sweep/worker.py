@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,11 +25,12 @@ import numpy as np
 import torch
 
 import bench
-from bench.checkpoints import Refused, State, packed, unpacked
-from bench.config import Job
-from bench.directories import RunDirectory
-from bench.records import Record
-from bench.training import Progress, Training
+from bench.jobs.job import Job
+from bench.runs.checkpoint import Refused, packed, unpacked
+from bench.runs.directory import RunDirectory
+from bench.training.loop import Progress, Training
+from bench.training.record import Record
+from bench.training.run_state import RunState
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Run:
 
     job: Job
     directory: RunDirectory
-    state: State | None
+    state: RunState | None
 
     @property
     def id(self) -> str:
@@ -282,13 +283,14 @@ class PackWork:
         for run, record in zip(runs, records, strict=True):
             facts = {"engine": type(run.job.engine).__name__.lower(), "version": bench.__version__}
             tables = {name: record.table(name) for name, blocks in record.tables.items() if blocks}
-            keep = run.directory.stop if record.outcome["stopped"] else run.directory.finish
+            assert record.outcome is not None
+            keep = run.directory.stop if record.outcome.stopped else run.directory.finish
             with self._written(run.directory):
-                keep({**record.outcome, **facts}, tables, history(record))
+                keep({**asdict(record.outcome), **facts}, tables, history(record))
                 if run.job.logger and run.directory.is_finished:
                     run.job.logger.hand_over(run.directory)
 
-    def _keep(self, runs: Sequence[Run], states: Sequence[State]) -> None:
+    def _keep(self, runs: Sequence[Run], states: Sequence[RunState]) -> None:
         """A checkpoint for each run; where none can be written, training goes on without."""
         for run, state in zip(runs, states, strict=True):
             try:
@@ -307,7 +309,7 @@ class PackWork:
             log.error(self.lost[directory.run_id])
 
 
-def kept_state(job: Job, directory: RunDirectory) -> State | None:
+def kept_state(job: Job, directory: RunDirectory) -> RunState | None:
     """Where a run stands by its checkpoint; None, and a warning, where that is not to be trusted."""
     data = directory.checkpoint()
     if data is None:
@@ -358,7 +360,8 @@ def history(record: Record) -> list[str]:
         )
     ]
     ended = {
-        name: record.outcome[name] for name in ("outcome", "solved_at", "diverged_at", "final_loss", "final_skill")
+        name: getattr(record.outcome, name)
+        for name in ("outcome", "solved_at", "diverged_at", "final_loss", "final_skill")
     }
     return [*lines, "  ".join(f"{name} {value}" for name, value in ended.items())]
 

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from bench.analysis.settings import distinguished
-from bench.directories import RunDirectory
-from bench.results import Tables, load
+from bench.runs.directory import RunDirectory
+from bench.runs.tables import Tables, load
 
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
 BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}
@@ -87,9 +87,9 @@ def make_up(
 def _config(setting: Setting) -> dict[str, object]:
     return {
         "task": {"_target_": f"tasks.{setting.task}", "length": setting.length, "variant": "halves"},
-        "cell": {"_target_": f"bench.cells.{setting.cell}", "hidden": 64},
-        "clipping": {"_target_": "bench.clipping.NormClipping", "threshold": setting.threshold},
-        "optimizer": {"_target_": "bench.optimizers.Adam", "lr": setting.lr},
+        "cell": {"_target_": f"bench.nets.cells.{setting.cell}", "hidden": 64},
+        "clipping": {"_target_": "bench.methods.clipping.NormClipping", "threshold": setting.threshold},
+        "optimizer": {"_target_": "bench.methods.optimizers.Adam", "lr": setting.lr},
         "seed": setting.seed,
         "updates": UPDATES,
         "batch_size": 16,

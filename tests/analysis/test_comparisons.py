@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest, hypergeom
 from statsmodels.stats.multitest import multipletests
 
-from bench.analysis.comparisons import TOO_SMALL, UNDECIDED, at_best, compare, holm, solved_p
+from bench.analysis.statistics.comparisons import TOO_SMALL, UNDECIDED, at_best, compare, holm, solved_p
 
 UPDATES = 3000
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.decay import decay
+from bench.analysis.statistics.decay import decay
 
 
 def profile(log_norm, zero_share=0.0, kind="probe"):

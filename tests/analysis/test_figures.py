@@ -20,19 +20,19 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench.analysis.clipping import LOSS, NORM, SHARE, clipping
-from bench.analysis.clouds import eigenvalues
-from bench.analysis.decay import decay
-from bench.analysis.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product, state
-from bench.analysis.figures import WORST, accuracy, learning_curves, success
-from bench.analysis.gradients import gradient_probe, gradient_training
-from bench.analysis.plot import EXTENSIONS, NothingToDraw, Plot
+from bench.analysis.figures.clipping import LOSS, NORM, SHARE, clipping
+from bench.analysis.figures.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product, state
+from bench.analysis.figures.eigenvalues import eigenvalues
+from bench.analysis.figures.gradients import gradient_probe, gradient_training
+from bench.analysis.figures.learning import WORST, accuracy, learning_curves, success
+from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
+from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
+from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, looks, paper, styled
+from bench.analysis.figures.success import memory_length, performance_profile, time_to_solve
 from bench.analysis.settings import distinguished
-from bench.analysis.solving import memory_length, performance_profile, time_to_solve
-from bench.analysis.spectra import gate_spectral_radius, spectral_radius, state_jacobian
-from bench.analysis.statistics import wilson
-from bench.analysis.style import ONE_COLUMN, STYLES, TWO_COLUMNS, looks, paper, styled
-from bench.results import Tables, load
+from bench.analysis.statistics.decay import decay
+from bench.analysis.statistics.summaries import wilson
+from bench.runs.tables import Tables, load
 
 TABLES = {
     learning_curves: "evaluations",

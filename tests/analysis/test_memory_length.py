@@ -8,7 +8,13 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import f
 
-from bench.analysis.memory_length import by_length, chance_to_solve, memory_length, memory_lengths, without_length
+from bench.analysis.statistics.memory_length import (
+    by_length,
+    chance_to_solve,
+    memory_length,
+    memory_lengths,
+    without_length,
+)
 
 LENGTHS = (50, 100, 200, 400, 800)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.profiles import LEVELS, performance_profiles
-from bench.analysis.statistics import wilson
+from bench.analysis.statistics.profiles import LEVELS, performance_profiles
+from bench.analysis.statistics.summaries import wilson
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.analysis.claims import QUANTITIES, claims
-from bench.analysis.page import WIDTH, warnings
-from bench.analysis.plot import EXTENSIONS
-from bench.analysis.statistics import wilson
-from bench.analysis.style import STYLES
+from bench.analysis.figures.plot import EXTENSIONS
+from bench.analysis.figures.style import STYLES
+from bench.analysis.report.claims import QUANTITIES, claims
+from bench.analysis.report.page import WIDTH, warnings
+from bench.analysis.statistics.summaries import wilson
 from bench.analysis.tables import memory
 from bench.report import main
 
@@ -182,7 +182,7 @@ def test_a_figure_without_data_is_left_out_and_named(few):
 
 
 def test_more_settings_than_lines_can_tell_apart_are_drawn_as_points_alone(few, monkeypatch):
-    monkeypatch.setattr("bench.analysis.report.MOST_LINES", 0)
+    monkeypatch.setattr("bench.analysis.report.write.MOST_LINES", 0)
     assert main([str(few)]) == 0
     page = Page(few / "report" / "report.html")
     assert {figure["id"] for figure in page.all("figure")} == {"scores"}
@@ -282,7 +282,7 @@ def test_an_axis_that_there_is_not_is_one_line_with_the_nearest(few, given, said
 
 
 def test_pgf_without_tex_is_one_line_and_nothing_is_written(few, monkeypatch, capsys):
-    monkeypatch.setattr("bench.analysis.plot.TEX", ())
+    monkeypatch.setattr("bench.analysis.figures.plot.TEX", ())
     assert main([str(few), "--pgf"]) == 2
     assert capsys.readouterr().err.startswith("--pgf: needs one of")
     assert not (few / "report").exists()
@@ -309,7 +309,7 @@ def test_a_curve_is_the_skill_over_the_updates(page, folder, tables):
 
 
 def test_of_many_runs_the_page_has_no_curves(few, monkeypatch):
-    monkeypatch.setattr("bench.analysis.page.MOST_CURVES", 2)
+    monkeypatch.setattr("bench.analysis.report.page.MOST_CURVES", 2)
     assert main([str(few)]) == 0
     assert not Page(few / "report" / "report.html").all("path")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, permutation_test, t, trim_mean, ttest_ind, ttest_rel
 
-from bench.analysis import resampling
-from bench.analysis.resampling import (
+from bench.analysis.statistics import resampling
+from bench.analysis.statistics.resampling import (
     generator,
     least_p,
     mean_difference_interval,

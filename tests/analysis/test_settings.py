@@ -6,7 +6,7 @@ import pytest
 
 from bench.analysis.captions import conditions
 from bench.analysis.settings import Layout, NoSuchAxis, column_of, described, distinguished, laid_out, layout, levels
-from bench.results import load
+from bench.runs.tables import load
 
 
 def test_what_was_varied_within_a_cell_is_named_in_the_order_of_its_values(make_up, tmp_path):

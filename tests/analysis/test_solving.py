@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.memory_length import memory_length as fit
-from bench.analysis.plot import NothingToDraw
+from bench.analysis.figures.plot import NothingToDraw
+from bench.analysis.figures.success import memory_length, performance_profile, time_to_solve
 from bench.analysis.settings import distinguished
-from bench.analysis.solving import memory_length, performance_profile, time_to_solve
+from bench.analysis.statistics.memory_length import memory_length as fit
 from bench.analysis.table import two_digits
 from bench.analysis.tables import comparisons, estimates, memory
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.statistics import (
+from bench.analysis.statistics.summaries import (
     clipping_windows,
     median_norms,
     most,

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import CensoredData, ecdf, logrank
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
-from bench.analysis.statistics import wilson
-from bench.analysis.survival import curve, logrank_scores, median, times
+from bench.analysis.statistics.summaries import wilson
+from bench.analysis.statistics.survival import curve, logrank_scores, median, times
 
 BUDGET = 3000
 # Ties, events and censorings at one time, and a last run that is censored (Kalbfleisch & Prentice style toy data)

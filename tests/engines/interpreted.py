@@ -16,8 +16,8 @@ from bench.engines.batched import Batched
 from bench.engines.eager import Eager
 from bench.engines.engine import UNTREATED, Treatment
 from bench.engines.fused import FusedProgram, Pass
-from bench.network import Network
-from bench.streams import Stream
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from tasks.task import Batch
 from tests.engines.test_engines import SEEDS, START, assert_close, example, network_mask
 

@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from bench import config
 from bench.engines import building, compiled
 from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled, Pass
 from bench.engines.eager import Eager
 from bench.engines.engine import UNTREATED, Treatment
 from bench.engines.library import Library
-from bench.network import Network
+from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from bench.speed.precision import CASES, errors
-from bench.streams import Stream
-from bench.training import Training
+from bench.training.loop import Training
 from tasks.adding import Adding
 from tests.conftest import choices
 from tests.engines.test_engines import SEEDS, START, assert_close, example, network_mask, setting
@@ -51,8 +53,8 @@ def test_every_size_agrees_with_eager(cell_name, hidden, sequences):
 
 @pytest.mark.parametrize("steps", [1, 7, 8, 9, 16, 17])
 def test_every_number_of_steps_agrees_with_eager(steps):
-    task = config.example("task/parity", length=steps, bits=1)
-    network = Network(config.example("cell/lstm", hidden=5), task.inputs, task.outputs)
+    task = example("task/parity", length=steps, bits=1)
+    network = Network(example("cell/lstm", hidden=5), task.inputs, task.outputs)
     flat = network.initial([START] * 3, SEEDS)
     batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 3)
     oracle = Eager().program(network, task).gradients(flat, batch).gradient
@@ -83,8 +85,8 @@ def test_tanh_and_sigmoid_are_exact_to_a_few_units_in_the_last_place(precision):
 
 def after_one_step(cell_name, x, hidden=16):
     """tanh(x), or for the LSTM its forget gate sigmoid(x): of nets whose biases are x, after a step."""
-    task = config.example("task/parity", length=1, bits=1)
-    network = Network(config.example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
+    task = example("task/parity", length=1, bits=1)
+    network = Network(example(f"cell/{cell_name}", hidden=hidden), task.inputs, task.outputs)
     biases = torch.nn.functional.pad(x, (0, -len(x) % hidden)).view(-1, hidden)
     flat = x.new_zeros(len(biases), network.flat_size)
     network.views(flat)["b"].copy_(biases[:, None] if cell_name == "lstm" else biases)
@@ -137,8 +139,8 @@ def assert_same_poison(ours, theirs):
 @pytest.mark.parametrize("hidden", [3, 19, 64])
 def test_trace_reaches_to_the_ends_of_float32(hidden, sequences, factor):
     """3^72 is 2e34 and .3^72 1e-38: their squares are infinite and nothing in float32, the gradients are not."""
-    task = config.example("task/adding", length=73)
-    network = Network(config.example("cell/tanh", hidden=hidden), task.inputs, task.outputs)
+    task = example("task/adding", length=73)
+    network = Network(example("cell/tanh", hidden=hidden), task.inputs, task.outputs)
     flat = torch.zeros(1, network.flat_size)
     views = network.views(flat)
     views["W_hh"].copy_(factor * torch.eye(hidden))  # the state stays 0, where tanh is linear
@@ -203,8 +205,8 @@ def test_buffers_are_as_large_as_they_are_said_to_be():
 
 
 def test_a_unit_that_was_active_once_is_alive():
-    task = config.example("task/adding", length=9)
-    network = Network(config.example("cell/irnn", hidden=4), task.inputs, task.outputs)
+    task = example("task/adding", length=9)
+    network = Network(example("cell/irnn", hidden=4), task.inputs, task.outputs)
     flat = torch.zeros(2, network.flat_size)
     network.views(flat)["W_xh"][0] = 1.0
     batch = task.sample(Stream([0, 1], "train"), 2)
@@ -243,19 +245,19 @@ def test_a_length_that_is_none_of_the_task_is_refused(wrong):
 
 
 def test_what_it_cannot_do_is_left_to_others():
-    composed = config.composed("clipping=state_norm")
-    assert config.job(composed).engine == Batched()
-    with pytest.raises(config.ConfigError, match="engine=compiled: cannot clip the gradient on its way back"):
-        config.job(config.composed("clipping=state_norm", "engine=compiled"))
-    assert config.job(config.composed("remedies=[recurrent_dropout]")).engine == Eager()
-    assert config.job(config.composed("remedies=[label_smoothing]", "task=copying")).engine == Compiled()
-    with pytest.raises(config.ConfigError, match="engine=compiled: cannot train a Elman"):
-        config.job(config.composed("cell=silu", "engine=compiled"))
+    asked = composed("clipping=state_norm")
+    assert checked_job(asked).engine == Batched()
+    with pytest.raises(ConfigError, match="engine=compiled: cannot clip the gradient on its way back"):
+        checked_job(composed("clipping=state_norm", "engine=compiled"))
+    assert checked_job(composed("remedies=[recurrent_dropout]")).engine == Eager()
+    assert checked_job(composed("remedies=[label_smoothing]", "task=copying")).engine == Compiled()
+    with pytest.raises(ConfigError, match="engine=compiled: cannot train a Elman"):
+        checked_job(composed("cell=silu", "engine=compiled"))
 
 
 def test_a_loss_of_a_remedy_is_trained_on():
     network, task, flat, batch = setting("lstm", "copying")
-    smoothing = config.job(config.composed("remedies=[label_smoothing]", "task=copying")).replica.remedies
+    smoothing = checked_job(composed("remedies=[label_smoothing]", "task=copying")).replica.remedies
     assert_agrees_with_eager(network, task, flat, batch, Treatment(remedies=smoothing), loss="given")
 
 
@@ -268,8 +270,8 @@ class Distance(Adding):
 
 @pytest.mark.parametrize("variant", ["halves", "pascanu"])
 def test_a_loss_of_a_task_of_its_own_is_trained_on(variant):
-    task = Distance(**vars(config.example("task/adding", length=20, variant=variant)))
-    network = Network(config.example("cell/gru", hidden=5), task.inputs, task.outputs)
+    task = Distance(**vars(example("task/adding", length=20, variant=variant)))
+    network = Network(example("cell/gru", hidden=5), task.inputs, task.outputs)
     batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 3)
     assert_agrees_with_eager(network, task, network.initial([START] * 3, SEEDS), batch, UNTREATED, loss="given")
 
@@ -368,7 +370,7 @@ def test_why_there_is_no_compiler_is_logged_once(tmp_path, monkeypatch, caplog):
         cached.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            engines = [config.job(config.composed()).engine for _ in range(2)]
+            engines = [checked_job(composed()).engine for _ in range(2)]
     finally:
         for cached in (compiled.kernel, compiled.available):
             cached.cache_clear()

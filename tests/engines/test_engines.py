@@ -7,16 +7,16 @@ import math
 import pytest
 import torch
 
-from bench import config
 from bench.engines import compiled
 from bench.engines.auto import Auto
 from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled
 from bench.engines.eager import Eager
 from bench.engines.library import Library
-from bench.initializers import Initializers, PyTorch
-from bench.network import Network
-from bench.streams import Stream
+from bench.jobs import compose
+from bench.nets.initializers import Initializers, PyTorch
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from tasks.task import Batch
 from tests.conftest import choices
 
@@ -38,11 +38,11 @@ START = Initializers(*[PyTorch()] * 5)
 
 @functools.cache
 def as_in_yaml(choice):
-    return config.example(choice)
+    return compose.example(choice)
 
 
 def example(choice, **fields):
-    """`config.example`, reading each yaml once."""
+    """`compose.example`, reading each yaml once."""
     return dataclasses.replace(as_in_yaml(choice), **fields)
 
 
@@ -135,8 +135,8 @@ def test_a_padded_batch_is_its_sequences_one_by_one_without_padding(engine, cell
 @pytest.mark.parametrize("engine", [Batched(), COMPILED, Eager()])
 def test_a_state_that_would_overflow_after_its_end_spoils_nothing(engine):
     """A state of 1e34 after 100 steps is 1e39 after 109: a sequence that has ended must not go on growing."""
-    task = config.example("task/adding", variant="pascanu", length=100)
-    network = Network(config.example("cell/irnn", hidden=8), task.inputs, task.outputs)
+    task = example("task/adding", variant="pascanu", length=100)
+    network = Network(example("cell/irnn", hidden=8), task.inputs, task.outputs)
     flat = torch.zeros(1, network.flat_size)
     weights = network.views(flat)
     weights["W_hh"].copy_(4 * torch.eye(8))
@@ -146,7 +146,7 @@ def test_a_state_that_would_overflow_after_its_end_spoils_nothing(engine):
     batch = task.sample(Stream([seed], "train"), 4)
     gradient = engine.program(network, task).gradients(flat, batch).gradient
     assert gradient.isfinite().all()
-    fixed = config.example("task/adding", variant="halves", length=100)
+    fixed = example("task/adding", variant="halves", length=100)
     alone = engine.program(network, fixed).gradients(flat, Batch(batch.inputs[:, :, :100], batch.targets)).gradient
     assert torch.equal(gradient, alone)
 

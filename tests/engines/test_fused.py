@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import config
 from bench.engines import fused
 from bench.engines.batched import Batched
 from bench.engines.engine import UNTREATED
 from bench.engines.fused import Fused, FusedProgram, Pass
-from bench.network import Network
+from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.nets.network import Network
 from tasks.task import Batch
 from tests.engines.absent import ABSENT, alone
 from tests.engines.test_engines import SEEDS, TASKS, example, setting
@@ -215,8 +217,8 @@ def test_this_triton_knows_the_products(monkeypatch):
 
 
 def test_without_a_gpu_one_line_says_so():
-    with pytest.raises(config.ConfigError, match=r"^engine=fused: cannot train a Elman on cpu; engine=auto .*$"):
-        config.job(config.composed("engine=fused", "device=cpu"))
+    with pytest.raises(ConfigError, match=r"^engine=fused: cannot train a Elman on cpu; engine=auto .*$"):
+        checked_job(composed("engine=fused", "device=cpu"))
 
 
 def test_float64_is_left_to_batched():

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
-from bench import config
 from bench.engines.batched import Batched
 from bench.engines.engine import Treatment
 from bench.engines.graphed import Graphed, Recorded
-from bench.fields import joined
-from bench.network import Network
-from bench.remedies.remedy import Remedy
-from bench.streams import Stream
+from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.methods.remedies.remedy import Remedy
+from bench.nets.network import Network
+from bench.pack.fields import joined
+from bench.pack.streams import Stream
 from tests.conftest import choices, small_task
 from tests.engines.absent import ABSENT, Meeting, alone
 from tests.engines.test_engines import SEEDS, START, TASKS, example, setting, supported
@@ -149,8 +151,8 @@ def test_who_is_trained():
 
 
 def test_without_a_gpu_one_line_says_so():
-    with pytest.raises(config.ConfigError, match=r"^engine=graphed: cannot train a Elman on cpu; engine=auto .*$"):
-        config.job(config.composed("engine=graphed", "device=cpu"))
+    with pytest.raises(ConfigError, match=r"^engine=graphed: cannot train a Elman on cpu; engine=auto .*$"):
+        checked_job(composed("engine=graphed", "device=cpu"))
     if not torch.cuda.is_available():
-        with pytest.raises(config.ConfigError, match=r"^device=cuda: there is no CUDA device on this machine; use .*$"):
-            config.job(config.composed("device=cuda"))
+        with pytest.raises(ConfigError, match=r"^device=cuda: there is no CUDA device on this machine; use .*$"):
+            checked_job(composed("device=cuda"))

@@ -5,9 +5,10 @@ import types
 import pytest
 import torch
 
-from bench import config
 from bench.engines import library
 from bench.engines.library import Library, cudnn_multiplies
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
 from tests.engines.test_engines import setting
 
 
@@ -64,8 +65,7 @@ def test_before_torch_2_9_cudnn_is_told_by_another_name(monkeypatch, tf32):
 
 def test_tf32_is_asked_for_by_name():
     engines = [
-        config.job(config.composed("engine=library", "device=cpu", *asked)).engine
-        for asked in ((), ("engine.tf32=true",))
+        checked_job(composed("engine=library", "device=cpu", *asked)).engine for asked in ((), ("engine.tf32=true",))
     ]
     assert engines == [Library(tf32=False), Library(tf32=True)]
 

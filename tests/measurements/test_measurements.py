@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import config
-from bench.analysis.decay import decay
+from bench.analysis.statistics.decay import decay
 from bench.engines.eager import Eager
+from bench.jobs.compose import composed, example
+from bench.jobs.job import checked_job
 from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Snapshot
-from bench.network import Network
-from bench.streams import Stream
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from tests.conftest import choices, small_task
 
 SEEDS = [0, 1]
@@ -24,7 +25,7 @@ SMALL = {"long_run": 40}  # for the measurements that have such a setting
 
 @functools.cache
 def component(choice):
-    return config.example(choice)
+    return example(choice)
 
 
 def measurement(name, **fields):
@@ -38,7 +39,7 @@ def adding_of(length, variant="halves"):
 
 @functools.cache
 def pytorch_initializer():
-    return config.job(config.composed("initializer=pytorch")).replica.initializer
+    return checked_job(composed("initializer=pytorch")).replica.initializer
 
 
 def snapshot_of(cell_name, task, hidden=6, scale=1.5, sequences=4):
@@ -477,6 +478,6 @@ def test_schedules():
 
 
 def test_a_schedule_may_be_given_on_the_command_line():
-    job = config.job(config.composed("measurement=[spectrum,probe]", "measurement.spectrum.every=1"))
+    job = checked_job(composed("measurement=[spectrum,probe]", "measurement.spectrum.every=1"))
     assert job.replica.measurement["spectrum"].updates(3) == {0, 1, 2, 3}
     assert job.replica.measurement["probe"].every is None

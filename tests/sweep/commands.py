@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.directories import RunDirectory
+from bench.runs.directory import RunDirectory
 
 BEGUN = "begun.log"
 CLOCKS = ("seconds", "pack_width")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.results import load
+from bench.runs.tables import load
 from bench.sweep import worker
 
 ROOT = Path(__file__).parent.parent.parent
@@ -148,7 +148,7 @@ def test_cfg_job_prints_the_whole_record(capsys):
     assert main(["--cfg", "job", "cell=lstm", "clipping.threshold=7"]) == 0
     printed = capsys.readouterr().out
     assert "threshold: 7" in printed
-    assert "bench.cells.lstm.LSTM" in printed
+    assert "bench.nets.cells.lstm.LSTM" in printed
     assert "forget: 1.0" in printed
 
 

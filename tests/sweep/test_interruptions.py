@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 from commands import assert_same_results, begun, directories, said, started, wait_until
 
-from bench import config, status
+from bench import status
 from bench.__main__ import main
-from bench.analysis.survival import times
-from bench.directories import RunDirectory
-from bench.results import load
+from bench.analysis.statistics.survival import times
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.runs.directory import RunDirectory
+from bench.runs.tables import load
 from bench.sweep import worker
 from bench.sweep.execution import Execution
-from bench.sweep.places import Here
-from bench.training import Training
+from bench.sweep.executors import Here
+from bench.training.loop import Training
 
 KILLS = int(os.environ.get("KILLS", "20"))  # `make torture` asks for more
 SMALL = [
@@ -107,7 +109,7 @@ def test_what_was_finished_since_the_plan_was_made_is_not_trained_again(tmp_path
 
 
 def order(results, *jobs):
-    jobs = [config.job(config.composed(*SMALL, f"results={results}", job)) for job in jobs]
+    jobs = [checked_job(composed(*SMALL, f"results={results}", job)) for job in jobs]
     return worker.Order(jobs, [{}] * len(jobs), [{}] * len(jobs))
 
 
@@ -192,7 +194,7 @@ def test_a_failing_pack_is_halved_until_only_the_guilty_run_fails(tmp_path, caps
 
 GUILTY = """
 import dataclasses, os, signal
-from bench.clipping import NormClipping
+from bench.methods.clipping import NormClipping
 
 @dataclasses.dataclass(frozen=True)
 class Guilty(NormClipping):
@@ -217,7 +219,7 @@ def test_a_killed_worker_takes_no_other_run_along(tmp_path, capsys, monkeypatch)
 
 ABSENT = """
 import dataclasses, os
-from bench.clipping import NormClipping
+from bench.methods.clipping import NormClipping
 
 @dataclasses.dataclass(frozen=True)
 class Absent(NormClipping):

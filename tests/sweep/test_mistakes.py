@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.__main__ import main
-from bench.config import composed
-from bench.results import flat
+from bench.jobs.compose import composed
+from bench.runs.tables import flat
 from tests.conftest import choices
 
 KNOWN = flat(composed())

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
 from bench.__main__ import main
-from bench.results import load
+from bench.runs.tables import load
 from bench.sweep.search import SearchSweeper
 
 pytest.importorskip("optuna", reason="optuna is not installed")

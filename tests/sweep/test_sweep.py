@@ -13,18 +13,20 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.types import RunMode
 from omegaconf import open_dict
 
-from bench import config
 from bench.__main__ import main
 from bench.engines.batched import _SWEEPS, Batched
 from bench.engines.compiled import Compiled, Pass
-from bench.sequences import CHUNK
-from bench.sweep import places, planning, worker
+from bench.jobs.compose import composed, plain
+from bench.jobs.job import checked_job
+from bench.sweep import executors as places
+from bench.sweep import planning, worker
+from bench.sweep.executors import Task, Tasks, Workers
 from bench.sweep.launcher import Composer, PackLauncher
 from bench.sweep.packs import packs, taken
-from bench.sweep.places import Task, Tasks, Workers
 from bench.sweep.progress import SweepProgress
 from bench.sweep.sweeper import union
 from bench.sweep.worker import Order
+from bench.training.data import CHUNK
 
 BIG = 2.0**40
 DRY = "hydra.launcher.dry_run=true"
@@ -77,7 +79,7 @@ def test_fast_composition_equals_hydras_own(loader, overrides):
         del slow["hydra"]
     composer = Composer(loader, master)
     composer.compose(["cell=lstm"])
-    assert config.plain(composer.compose(overrides)) == config.plain(slow)
+    assert plain(composer.compose(overrides)) == plain(slow)
 
 
 def test_a_sweep_composes_once_per_choice_of_files_and_parses_every_override_once(loader, monkeypatch):
@@ -107,7 +109,7 @@ def test_choices_name_the_yaml_of_every_group(loader):
 def jobs(**counts):
     result = []
     for cell, count in counts.items():
-        job = config.job(config.composed(f"cell={cell}"))
+        job = checked_job(composed(f"cell={cell}"))
         seeds = range(count)
         result += [dataclasses.replace(job, replica=dataclasses.replace(job.replica, seed=seed)) for seed in seeds]
     return result
@@ -128,7 +130,7 @@ def test_runs_that_stand_at_different_updates_train_apart():
 
 
 def test_the_pack_that_takes_longest_comes_first():
-    short, long = (config.job(config.composed(f"updates={updates}")) for updates in (10, 1000))
+    short, long = (checked_job(composed(f"updates={updates}")) for updates in (10, 1000))
     first, _ = packs([short, long], width=4, memory=BIG, places=1)
     assert first.jobs == (1,)
 
@@ -153,7 +155,7 @@ def test_memory_is_the_sum_of_what_is_kept():
     said = (
         "task=adding task.length=500 cell=lstm cell.hidden=100 engine=batched precision=float64 updates=70 device=cpu"
     )
-    job = config.job(config.composed(*said.split(), "batch_size=16"))
+    job = checked_job(composed(*said.split(), "batch_size=16"))
     gates, cells, rows = 4 * 112, 2 * 112, 112 + 2 + 1 + 5  # H is stored as 112, rows are padded to a multiple of 8
     assert taken(job) == {
         "engine": 8 * 500 * 16 * (gates + cells + rows),
@@ -168,7 +170,7 @@ def test_memory_is_the_sum_of_what_is_kept():
 @pytest.mark.parametrize("cell", ["tanh", "silu", "gru", "lstm"])
 def test_engines_keep_what_they_say(cell):
     """By the buffers of a pass for 20 steps against those for 10."""
-    job = config.job(config.composed(f"cell={cell}", "cell.hidden=20", "engine=batched", "device=cpu"))
+    job = checked_job(composed(f"cell={cell}", "cell.hidden=20", "engine=batched", "device=cpu"))
     network, flat = job.replica.network, torch.zeros(1, job.replica.network.flat_size)
     short, long = (storage(_SWEEPS[type(network.cell)](network, flat, 3, slots)) for slots in (10, 20))
     assert long - short == job.engine.kept(network, 10, 3)
@@ -291,9 +293,7 @@ def test_a_dry_run_counts_what_is_left(tmp_path, capsys):
 
 
 def test_a_pack_takes_its_updates_and_what_is_judged():
-    job = config.job(
-        config.composed("updates=100", "evaluation.every=10", "evaluation.sequences=5", "evaluation.final=7")
-    )
+    job = checked_job(composed("updates=100", "evaluation.every=10", "evaluation.sequences=5", "evaluation.final=7"))
     pace = planning.Pace(update=2.0, sequence=0.5)
     assert pace.seconds(job, 0) == 100 * 2.0 + (11 * 5 + 7) * 0.5
     assert pace.seconds(job, 35) == 65 * 2.0 + (7 * 5 + 7) * 0.5
@@ -315,7 +315,7 @@ def test_the_pace_of_a_pack_is_that_of_its_later_updates(monkeypatch):
     monkeypatch.setattr(planning, "Training", Clocked)
     monkeypatch.setattr(planning.time, "perf_counter", lambda: clock[0])
     for length in (10, 40):
-        job = config.job(config.composed("engine=batched", "cell.hidden=8", "device=cpu", f"task.length={length}"))
+        job = checked_job(composed("engine=batched", "cell.hidden=8", "device=cpu", f"task.length={length}"))
         assert planning.pace([job]) == planning.Pace(update=length, sequence=16 / CHUNK)
 
 

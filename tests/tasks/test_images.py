@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench import config
-from bench.streams import Stream
+from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed, example
+from bench.jobs.job import checked_job
+from bench.pack.streams import Stream
 from tasks.idx import NotIDX, read_idx
 from tasks.images import permutation
 from tasks.mnist import FILES
@@ -47,8 +49,8 @@ def test_what_is_no_whole_idx_file_is_told(tmp_path, array, spoilt, message):
 
 
 def refused(folder):
-    with pytest.raises(config.ConfigError) as error:
-        config.example("task/mnist", path=str(folder))
+    with pytest.raises(ConfigError) as error:
+        example("task/mnist", path=str(folder))
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -83,9 +85,7 @@ def test_gzipped_files_serve_as_well_and_make_the_same_run(tmp_path):
         with gzip.open(packed / f"{name}.gz", "wb") as target, (packed / name).open("rb") as source:
             shutil.copyfileobj(source, target)
         (packed / name).unlink()
-    ids = [
-        config.job(config.composed("task=mnist", f"task.path={folder}")).replica.run_id for folder in (plain, packed)
-    ]
+    ids = [checked_job(composed("task=mnist", f"task.path={folder}")).replica.run_id for folder in (plain, packed)]
     assert ids[0] == ids[1]
 
 
@@ -94,12 +94,12 @@ def test_other_images_at_the_same_place_are_another_question(tmp_path):
     for folder in (one, other):
         folder.mkdir()
         write_mnist(folder, train=48 if folder == one else 60)
-    ids = [config.job(config.composed("task=mnist", f"task.path={folder}")).replica.run_id for folder in (one, other)]
+    ids = [checked_job(composed("task=mnist", f"task.path={folder}")).replica.run_id for folder in (one, other)]
     assert ids[0] != ids[1]
 
 
 def test_mnist_keeps_a_twelfth_to_judge_by_and_the_test_files_for_the_end():
-    task = config.example("task/mnist")
+    task = example("task/mnist")
     assert [len(part.labels) for part in task.split[:3]] == [44, 4, 10]
     assert len(task.collection("heldout").targets) == 4
     assert len(task.collection("final").targets) == 10
@@ -108,7 +108,7 @@ def test_mnist_keeps_a_twelfth_to_judge_by_and_the_test_files_for_the_end():
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 @pytest.mark.parametrize("variant", ["pixels", "permuted", "rows"])
 def test_images_are_shown_row_by_row_or_in_the_one_fixed_order(name, variant):
-    task = config.example(f"task/{name}", variant=variant)
+    task = example(f"task/{name}", variant=variant)
     images, labels = task.split.final.pixels.double() / task.split.final.white, task.split.final.labels
     shown = task.collection("final")
     expected = {
@@ -130,7 +130,7 @@ def test_the_fixed_order_is_a_permutation_and_will_stay_what_it_is():
 
 
 def test_digits_are_those_of_scikit_learn_in_their_order():
-    task = config.example("task/digits", variant="rows")
+    task = example("task/digits", variant="rows")
     assert (task.steps, task.inputs, task.outputs) == (8, 8, 10)
     assert [len(part.labels) for part in task.split[:3]] == [1257, 180, 360]
     first = task.split.train
@@ -140,7 +140,7 @@ def test_digits_are_those_of_scikit_learn_in_their_order():
 
 
 def test_nothing_that_is_judged_by_is_trained_on():
-    split = config.example("task/digits").split
+    split = example("task/digits").split
     shown = {image.numpy().tobytes() for image in split.train.pixels}
     for part in (split.heldout, split.final):
         assert not {image.numpy().tobytes() for image in part.pixels} & shown

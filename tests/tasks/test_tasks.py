@@ -11,10 +11,12 @@ import pytest
 import torch
 from scipy import stats
 
-from bench import config
 from bench.engines.eager import Eager
-from bench.network import Network
-from bench.streams import Stream
+from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed, example
+from bench.jobs.job import checked_job
+from bench.nets.network import Network
+from bench.pack.streams import Stream
 from tests.conftest import choices, small_task
 
 IMAGES = ("digits", "mnist")
@@ -207,8 +209,8 @@ def test_the_least_lag_is_reached(generated):
 
 def test_only_scored_steps_enter_the_loss(task):
     """In a net without recurrence ||dL/dh_t|| is what step t's own output wants: 0 where nothing is scored."""
-    network = Network(config.example("cell/tanh", hidden=8), task.inputs, task.outputs)
-    initializer = config.job(config.composed("initializer=pytorch")).replica.initializer
+    network = Network(example("cell/tanh", hidden=8), task.inputs, task.outputs)
+    initializer = checked_job(composed("initializer=pytorch")).replica.initializer
     flat = network.initial([initializer], [0])
     network.views(flat)["W_hh"].zero_()
     batch = task.sample(Stream([0], "train", dtype=torch.float64), 4)
@@ -256,8 +258,8 @@ def test_right_answers_are_right_and_wrong_ones_wrong(task):
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
-    with pytest.raises(config.ConfigError, match="variant=pascanu: copying has the variants arjovsky, exprnn, tcn"):
-        config.example("task/copying", variant="pascanu")
+    with pytest.raises(ConfigError, match="variant=pascanu: copying has the variants arjovsky, exprnn, tcn"):
+        example("task/copying", variant="pascanu")
 
 
 @pytest.mark.parametrize(
@@ -277,22 +279,22 @@ def test_an_unknown_variant_is_refused_with_those_there_are():
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(name, fields, message):
-    with pytest.raises(config.ConfigError, match=message):
-        config.example(f"task/{name}", **fields)
+    with pytest.raises(ConfigError, match=message):
+        example(f"task/{name}", **fields)
 
 
 # --- as published
 
 
 def test_adding_halves_marks_one_value_in_each_half():
-    markers = config.example("task/adding", length=9).sample(Stream(0, "train"), 2000).inputs[..., 1]
+    markers = example("task/adding", length=9).sample(Stream(0, "train"), 2000).inputs[..., 1]
     assert torch.equal(markers[:, :4].sum(-1), torch.ones(2000))
     assert torch.equal(markers[:, 4:].sum(-1), torch.ones(2000))
     assert (markers.sum(0) > 0).all()  # every step of a half is reached
 
 
 def test_adding_anywhere_marks_two_different_steps_all_pairs_alike():
-    task = config.example("task/adding", variant="anywhere", length=5)
+    task = example("task/adding", variant="anywhere", length=5)
     markers = task.sample(Stream(0, "train"), 20000).inputs[..., 1]
     assert torch.equal(markers.sum(-1), torch.full((20000,), 2.0))
     counts = (markers.mT @ markers)[torch.triu(torch.ones(5, 5), diagonal=1) > 0]
@@ -302,7 +304,7 @@ def test_adding_anywhere_marks_two_different_steps_all_pairs_alike():
 @pytest.mark.parametrize("name", ["adding", "multiplication", "delayed_xor"])
 def test_pascanu_marks_in_the_first_tenth_and_then_before_the_half_of_a_batch_of_one_length(name):
     """Their code: l = T + U{0 .. int(.1 T) - 1}; int(.1 l) first places, int(.4 l) second ones; marker first."""
-    task = config.example(f"task/{name}", variant="pascanu", length=40)
+    task = example(f"task/{name}", variant="pascanu", length=40)
     batch = task.sample(Stream(range(200), "train"), 50)
     assert task.channels == ("marker", "value")
     assert (batch.lengths == batch.lengths[:, :1]).all()
@@ -315,7 +317,7 @@ def test_pascanu_marks_in_the_first_tenth_and_then_before_the_half_of_a_batch_of
 
 @pytest.mark.parametrize(("name", "neutral", "low"), [("adding", 0.0, -1.0), ("multiplication", 1.0, 0.0)])
 def test_hochreiter_marks_the_ends_and_neutralises_a_first_pair_drawn_first(name, neutral, low):
-    task = config.example(f"task/{name}", variant="hochreiter", length=30)
+    task = example(f"task/{name}", variant="hochreiter", length=30)
     batch = task.sample(Stream(0, "train", dtype=torch.float64), 20000)
     values, markers = batch.inputs.unbind(-1)
     assert (markers == 1).sum(-1).eq(2).all()
@@ -335,7 +337,7 @@ def test_hochreiter_marks_the_ends_and_neutralises_a_first_pair_drawn_first(name
 
 
 def test_copying_shows_symbols_blanks_marker_and_asks_for_the_symbols():
-    task = config.example("task/copying", length=4, symbols=3, kinds=8)
+    task = example("task/copying", length=4, symbols=3, kinds=8)
     inputs, targets, _ = task.sample(Stream(0, "train"), 500)
     shown = inputs.argmax(-1)
     blank, marker = 8, 9
@@ -359,7 +361,7 @@ def test_copying_shows_symbols_blanks_marker_and_asks_for_the_symbols():
     ],
 )
 def test_other_variants_of_copying_differ_in_marker_classes_and_scored_steps(variant, marked, outputs, scored):
-    task = config.example("task/copying", variant=variant, length=4, symbols=3, kinds=8)
+    task = example("task/copying", variant=variant, length=4, symbols=3, kinds=8)
     inputs = task.sample(Stream(0, "train"), 500).inputs
     for x in inputs:
         shown = symbols_shown(task, x)
@@ -370,7 +372,7 @@ def test_other_variants_of_copying_differ_in_marker_classes_and_scored_steps(var
 
 
 def test_selective_copying_scatters_its_symbols_over_all_places_alike():
-    task = config.example("task/copying", variant="selective", length=3, symbols=2, kinds=8)
+    task = example("task/copying", variant="selective", length=3, symbols=2, kinds=8)
     shown = task.sample(Stream(0, "train"), 20000).inputs.argmax(-1)
     places = (shown[:, :5] < 8).double()
     counts = (places.mT @ places)[torch.triu(torch.ones(5, 5), diagonal=1) > 0]
@@ -378,7 +380,7 @@ def test_selective_copying_scatters_its_symbols_over_all_places_alike():
 
 
 def test_memorization_is_right_only_if_every_symbol_is():
-    task = config.example("task/memorization", length=4, symbols=3)
+    task = example("task/memorization", length=4, symbols=3)
     _, targets, _ = task.sample(Stream(0, "train"), 4)
     outputs = torch.nn.functional.one_hot(targets, task.outputs).double()
     outputs[1, -2] = outputs[1, -2].roll(1)
@@ -388,7 +390,7 @@ def test_memorization_is_right_only_if_every_symbol_is():
 
 @pytest.mark.parametrize(("length", "published"), [(100, 0.17329), (200, 0.09452), (500, 0.03999), (1000, 0.02039)])
 def test_copying_baseline_is_the_published_one(length, published):
-    task = config.example("task/copying", length=length, symbols=10, kinds=8)
+    task = example("task/copying", length=length, symbols=10, kinds=8)
     assert abs(task.baseline_loss - published) < 1e-5
 
 
@@ -408,7 +410,7 @@ def test_copying_baseline_is_the_published_one(length, published):
     ],
 )
 def test_baselines_and_chances_are_those_of_the_definitions(name, fields, baseline, chance):
-    task = config.example(f"task/{name}", **fields)
+    task = example(f"task/{name}", **fields)
     assert task.baseline_loss == pytest.approx(baseline, rel=1e-3)
     if chance is not None:
         assert task.chance_accuracy == pytest.approx(chance, abs=5e-4)
@@ -424,7 +426,7 @@ def test_baselines_and_chances_are_those_of_the_definitions(name, fields, baseli
     ],
 )
 def test_temporal_order_places_its_symbols_as_published(variant, symbols, places):
-    task = config.example("task/temporal_order", variant=variant, symbols=symbols, length=100)
+    task = example("task/temporal_order", variant=variant, symbols=symbols, length=100)
     batch = task.sample(Stream(0, "train"), 3000)
     shown = batch.inputs.argmax(-1)
     there = batch.inputs.sum(-1) > 0
@@ -443,7 +445,7 @@ def test_temporal_order_places_its_symbols_as_published(variant, symbols, places
 
 
 def test_permutation_repeats_its_first_symbol_among_the_noise_of_the_others():
-    inputs, targets, _ = config.example("task/permutation", length=6, kinds=100).sample(Stream(0, "train"), 5000)
+    inputs, targets, _ = example("task/permutation", length=6, kinds=100).sample(Stream(0, "train"), 5000)
     shown = inputs.argmax(-1)
     assert set(shown[:, 0].tolist()) == {0, 1}
     assert set(shown[:, 1:].flatten().tolist()) == set(range(2, 100))
@@ -451,7 +453,7 @@ def test_permutation_repeats_its_first_symbol_among_the_noise_of_the_others():
 
 
 def test_parity_counts_the_bits_of_its_window():
-    task = config.example("task/parity", length=8, bits=2, lag=1)
+    task = example("task/parity", length=8, bits=2, lag=1)
     assert task.scored == range(2, 8)
     bits = torch.tensor([1, 1, 0, 1, 0, 0, 1, 1])
 

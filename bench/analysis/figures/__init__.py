@@ -1,0 +1,1 @@
+"""Figures: functions of tidy tables, each with caption, numbers and alternative text."""

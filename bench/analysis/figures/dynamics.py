@@ -1,0 +1,210 @@
+"""Why a net remembers or does not, as figures: what its state, its Jacobians and its probes do while it learns.
+
+Figures are functions of `runs`, as `settings.distinguished` returns them, and tables of observations; they raise
+`NothingToDraw` where there is nothing in one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+
+from bench.analysis import captions
+from bench.analysis.figures.panels import draw_bands, grid, legend, log_updates, opened, reference, shares, titles
+from bench.analysis.figures.plot import Plot, need
+from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force, looks, paper
+from bench.analysis.settings import levels
+from bench.analysis.statistics.decay import decay
+from bench.analysis.statistics.summaries import most, quartiles
+
+BAR_APART = 0.1  # inches, of the bar of colours from the panels
+SHOWN = 10.0  # nats: a relative gradient of e^-10 and less, or e^10 and more, has the darkest colour
+GROWN = 1.0  # nats: a relative gradient above e is dotted
+DOTTED_LAGS = 12  # rows of dots in a panel, at most
+DOTS: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 0.9}
+# no red is as dark as the darkest blue: dots are seen on it, and ends differ in grey print
+BLUE_TO_RED = ListedColormap(colormaps["RdBu_r"](np.r_[np.linspace(0, 0.5, 128), np.linspace(0.5, 0.8, 128)]))
+LOWEST = -1.5  # nats per step: what a singular value falls to below that is as good as 0
+MOMENTS: dict[str, Dash] = {"end": SOLID, "start": DASHED}
+SHARES: dict[str, Dash] = {"saturated": SOLID, "dead": DASHED}
+
+
+@paper()
+def gradient_map(
+    runs: pd.DataFrame, gradients: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """ln gamma by lag and update, a colour each: where in training the gradient begins to reach how far."""
+    need(gradients, "gradients through time")
+    probes = gradients[gradients["kind"] == "probe"]
+    need(probes, "gradients through time of the kind probe")
+    data = _memory(probes).merge(runs[["run", hue, row, col]], on="run")
+    data["log_norm"] = data["log_norm"].astype(float).mask(data["zero_share"] > 0.5, -np.inf)
+    profile = ["run", "update"]
+    at_loss = data.loc[data["lag"] == 0, [*profile, "log_norm"]]
+    data = data.merge(at_loss, on=profile, suffixes=("", "_at_loss"))
+    data["log_gamma"] = data["log_norm"] - data["log_norm_at_loss"]
+    by = [hue, row, col, "state"]
+    band = most(quartiles(data, [*by, "update", "lag"], "log_gamma"), by)
+
+    several, words = band[row].nunique() > 1, titles(band[row], row)
+    settings = band[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
+    rows = {s: f"{s[0]}\n{words[s[1]]}" if several else str(s[0]) for s in settings}
+    figure, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
+    norm = Normalize(-SHOWN, SHOWN)
+    for ((level, clip), column), panel in panels.items():
+        own = band[(band[hue] == level) & (band[row] == clip) & (band[col] == column)]
+        if len(own):
+            _draw_map(panel, own.pivot(index="lag", columns="update", values="median"), norm)
+    apart = BAR_APART * in_force().scale / figure.get_figheight()
+    scale = ScalarMappable(norm, BLUE_TO_RED)
+    bar = figure.colorbar(scale, ax=list(panels.values()), location="top", aspect=40, pad=apart)
+    dotted = np.arange(GROWN, SHOWN, GROWN / 2) + GROWN / 4
+    bar.ax.plot(dotted, np.full(len(dotted), 0.5), **DOTS)
+    bar.set_label(r"$\ln\,\gamma$ (nats)", fontsize="medium")
+    caption = (
+        "Gradient through time of the loss at one step, by lag and update: ln γ, the logarithm of the gradient's norm "
+        "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, by more than "
+        f"{GROWN:g} nat where dotted, white has come through unchanged; beyond ±{SHOWN:g} nats the colour stays. "
+        f"Median over seeds, {captions.seeds(runs, hue, row, col)}, quartiles in the CSV file; {captions.SURVIVORS}. "
+        f"{captions.conditions(runs)}"
+    )
+    alt = captions.alt(
+        "Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), panels
+    )
+    return Plot("gradient_map", figure, band, caption, alt)
+
+
+def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
+    """Colours for a table of lag by update, on a logarithmic axis of updates; dots where the gradient has grown."""
+    updates, lags = table.columns.to_numpy(dtype=float), table.index.to_numpy(dtype=float)
+    between = np.where(updates[:-1] < 1, updates[:-1] + 0.5, np.sqrt(updates[:-1] * updates[1:]))
+    x = np.array([-0.2, *between, updates[-1] * 1.2])
+    y = np.array([*(lags - 0.5), lags[-1] + 0.5])
+    panel.pcolormesh(x, y, table.clip(-SHOWN, SHOWN), norm=norm, cmap=BLUE_TO_RED, rasterized=True)
+    every = -(-len(lags) // DOTTED_LAGS)
+    row, column = np.nonzero(table.to_numpy()[every // 2 :: every] > GROWN)
+    panel.plot(updates[column], lags[every // 2 :: every][row], **DOTS)
+    log_updates(panel)
+    panel.set_xlim(-0.2, x[-1])
+
+
+@paper()
+def decay_and_exponent(
+    runs: pd.DataFrame, gradients: pd.DataFrame, lyapunov: pd.DataFrame, hue: str = "cell", col: str = "task"
+) -> Plot:
+    """Decay rate of the probe against the largest Lyapunov exponent, every run at its start and its end.
+
+    Its numbers hold all that `decay` knows: half-life, horizons, vanished and underflown share.
+    """
+    need(lyapunov, "Lyapunov exponents")
+    need(gradients, "gradients through time")
+    largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time")]
+    measured = gradients.merge(largest[["run", "update"]], on=["run", "update"])
+    rates = _memory(decay(measured))  # whole: half-lives and horizons go into the CSV file
+    data = largest[["run", "update", "exponent", "steps"]].merge(rates, on=["run", "update"])
+    columns_of_runs = list(dict.fromkeys(("run", "seed", hue, "clip", col)))
+    data = _moments(data).merge(runs[columns_of_runs], on="run")
+    data = data.dropna(subset=["exponent", "decay_rate"])
+    need(data, "Lyapunov exponents beside probes")
+
+    series = looks(levels(data[hue]))
+    columns = titles(data[col], col)
+    label = r"largest Lyapunov exponent $\lambda_1$ (nats/step)"
+    figure, panels = grid({"": ""}, columns, label, "decay rate (nats/step)", row_height=1.5)
+    for (_, column), panel in panels.items():
+        own = data[data[col] == column]
+        for level, look in series.items():
+            for moment, filled in (("start", "white"), ("end", look.color)):
+                points = own[(own[hue] == level) & (own["moment"] == moment)]
+                style: dict[str, Any] = {"marker": look.marker, "linestyle": "none", "color": look.color}
+                panel.plot(
+                    points["exponent"], points["decay_rate"], **style, markerfacecolor=filled, markeredgewidth=0.8
+                )
+        panel.axline((0, 0), slope=1, color=GREY, linewidth=0.7, linestyle=DASHED, zorder=1)
+        reference(panel, x=0.0, y=0.0, dash=DOTTED)
+    legend(figure, series, {"equal": DASHED})
+    steps = ", ".join(f"{count:.0f}" for count in sorted(data["steps"].unique()))
+    caption = (
+        "Decay rate of the gradient of one step's loss on its way back (robust slope of ln γ over lag) against the "
+        f"largest finite-time Lyapunov exponent over {steps} steps of held-out sequences. Open: at the start, filled: "
+        f"at the end of training; a point a run, {captions.seeds(runs, *columns_of_runs[2:])}. Dashed: both "
+        f"are equal, which they are where the loss excites the direction that lasts longest. "
+        f"{captions.conditions(runs)}"
+    )
+    alt = captions.alt("Decay rate against largest Lyapunov exponent", series, panels)
+    return Plot("decay_and_exponent", figure, data, caption, alt)
+
+
+@paper()
+def jacobian_product(
+    runs: pd.DataFrame, product: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
+) -> Plot:
+    """Singular values of the Jacobian of a whole sequence, per step, at the start and the end of training."""
+    need(product, "singular values of Jacobian products")
+    data = _moments(product).merge(runs[["run", hue, row, col]], on="run")
+    data["per_step"] = data["log_singular_value"] / data["steps"]
+    data.loc[data["lost"] > data["sequences"] / 2, "per_step"] = np.nan
+    by = [row, col, hue, "moment"]
+    band = most(quartiles(data, [*by, "index"], "per_step"), by)
+
+    label = r"$\ln\,\sigma_i\,/\,T$ (nats/step)"
+    figure, panels, series = opened(band, row, col, hue, "index $i$", label)
+    draw_bands(panels, band, "index", row, col, hue, series, dash="moment", dashes=MOMENTS)
+    for panel in panels.values():
+        panel.set_ylim(bottom=max(panel.get_ylim()[0], LOWEST))
+        reference(panel, y=0.0, dash=DOTTED)
+    legend(figure, series, MOMENTS)
+    caption = (
+        "Singular values of the product of all state Jacobians of a held-out sequence, largest first, as logarithms "
+        "per step: at 0 a direction of the initial state reaches the end of the sequence unchanged; a line ends where "
+        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By {captions.named(row)}. "
+        f"{captions.BAND}, {captions.seeds(runs, hue, row, col)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
+    )
+    alt = captions.alt("Logarithm of singular values per step by index", series, panels)
+    return Plot("jacobian_product", figure, band, caption, alt)
+
+
+@paper()
+def state(runs: pd.DataFrame, states: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task") -> Plot:
+    """Saturated and dead share of the units of h, by updates."""
+    need(states, "statistics of the state")
+    of_units = states[states["state"] == "h"].groupby(["run", "update"], observed=True)[list(SHARES)].mean()
+    data = of_units.reset_index().merge(runs[["run", hue, row, col]], on="run")
+    data = data.melt([hue, row, col, "run", "update"], list(SHARES), var_name="quantity")
+    by = [row, col, hue, "quantity"]
+    band = most(quartiles(data, [*by, "update"], "value"), by)
+
+    figure, panels, series = opened(band, row, col, hue, "updates", "share of units")
+    draw_bands(panels, band, "update", row, col, hue, series, dash="quantity", dashes=SHARES)
+    for panel in panels.values():
+        log_updates(panel)
+        shares(panel)
+    legend(figure, series, SHARES)
+    caption = (
+        "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "
+        "mean over steps (not drawn for units without bounds); dashed: dead, 0 at every step of every sequence. By "
+        f"{captions.named(row)}. {captions.BAND}, {captions.seeds(runs, hue, row, col)}; {captions.SURVIVORS}. "
+        f"{captions.conditions(runs)}"
+    )
+    alt = captions.alt("Saturated and dead share of units by updates", series, panels)
+    return Plot("state", figure, band, caption, alt)
+
+
+def _memory(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each run the rows of one part of its state: c, the memory, where it has one, else h."""
+    has_c = (table["state"].astype(str) == "c").groupby(table["run"], observed=True).transform("any")
+    return table[table["state"].astype(str) == np.where(has_c, "c", "h")]
+
+
+def _moments(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at update 0 and at each run's last measured one; `moment` says which."""
+    last = table.groupby("run", observed=True)["update"].transform("max")
+    at_start = table["update"] == 0
+    chosen = table[at_start | (table["update"] == last)]
+    return chosen.assign(moment=np.where(chosen["update"] == 0, "start", "end"))

@@ -1,0 +1,56 @@
+"""What figures need of tables that are too large to be read whole, where there are thousands of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.settings import SETTING
+from bench.runs.tables import Tables
+
+PROFILE = ("update", "kind", "state", "step", "lag", "log_norm", "zero_share")  # drawn of a gradient through time
+STATE = ("update", "state", "saturated", "dead")
+BLOCKS = ("update", "count", "clipped", "shrink_sum", "cosine_sum", "norm_log_mean")
+
+
+def gradients_at_ends(results: Tables) -> pd.DataFrame:
+    """Gradients through time at update 0 and at the last update of each run, of each kind."""
+
+    def at_ends(table: Mapping[str, np.ndarray]) -> np.ndarray:
+        update, kind = table["update"], table["kind"]
+        last = np.zeros(len(update), dtype=bool)
+        for one in np.unique(kind):
+            last |= (kind == one) & (update == update[kind == one].max())
+        return last | (update == 0)
+
+    return results.read("gradient_through_time", PROFILE, at_ends)
+
+
+def probes(results: Tables) -> pd.DataFrame:
+    """Probes of the part of the state that is the memory: c where there is one, else h; at all updates."""
+
+    def of_memory(table: Mapping[str, np.ndarray]) -> np.ndarray:
+        state = table["state"]
+        memory: np.ndarray = state == ("c" if (state == "c").any() else "h")
+        return memory & (table["kind"] == "probe")
+
+    return results.read("gradient_through_time", PROFILE, of_memory)
+
+
+def states(results: Tables) -> pd.DataFrame:
+    """What the units of the hidden state do."""
+    return results.read("state", STATE, lambda table: table["state"] == "h")
+
+
+def clipping(results: Tables) -> pd.DataFrame:
+    """What clipping did, without what no figure shows."""
+    return results.read("clipping", BLOCKS)
+
+
+def eigenvalues(results: Tables, runs: pd.DataFrame) -> pd.DataFrame:
+    """Eigenvalues of one run of each setting, that of the lowest seed; a cloud is drawn of no other."""
+    ended = runs[runs["outcome"] != "failed"].sort_values("seed")
+    first = ended.groupby(SETTING, observed=True).head(1)
+    return results.of(set(first["run"])).eigenvalues

@@ -1,0 +1,1 @@
+"""`python -m bench.check`: the gradient of training against differences of the loss."""

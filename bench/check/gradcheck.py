@@ -1,0 +1,210 @@
+"""Whether the gradient that a net is trained with is that of its loss: against differences of the loss in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench.analysis.table import Table
+from bench.engines.engine import Gradients, Masks, Program, Treatment
+from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.methods.remedies.remedy import Look
+from bench.pack.streams import Stream
+from tasks.task import Batch
+
+SMALL = ("cell.hidden=6", "batch_size=3", "precision=float64")
+SHORT = "task.length=12"  # for the tasks that have a length
+STEPS = tuple(4.0**-k for k in range(2, 10))  # from .06 to 4e-6
+ROUNDING = 4 * torch.finfo(torch.float64).eps  # of a loss, relative; 2.6 is the most that was seen
+KNOWN_TO = 1e-6  # an entry less well known is not compared, even at a larger tolerance: a kink may be near it
+OFF_THE_START = 0.01
+WIDTH = 256  # perturbed nets that run as one pack
+Loss = Callable[[Tensor], Tensor]  # parameters [N, P] -> [N]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One parameter's gradient against differences.
+
+    entries: its numbers; known: those whose difference quotient is known to the tolerance, and to 1e-6.
+    error: the largest relative error of these, |g - d| / max(|g|, |d|). norm: of the gradient.
+    """
+
+    parameter: str
+    shape: tuple[int, ...]
+    entries: int
+    known: int
+    error: float
+    norm: float
+
+    def agrees(self, tolerance: float) -> bool:
+        return self.known > 0 and self.error <= tolerance
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a gradient check found. checked: in words, what was compared."""
+
+    checked: str
+    tolerance: float
+    comparisons: Sequence[Comparison]
+
+    @property
+    def table(self) -> str:
+        """A row for every parameter."""
+        rows = [
+            {
+                "parameter": one.parameter,
+                "shape": " x ".join(map(str, one.shape)),
+                "compared": f"{one.known} of {one.entries}",
+                "largest relative error": f"{one.error:.1e}" if one.known else "-",
+                "norm of gradient": f"{one.norm:.3g}",
+            }
+            for one in self.comparisons
+        ]
+        table = pd.DataFrame(rows)
+        return Table("check", table, table, "").markdown()
+
+    @property
+    def faults(self) -> str:
+        """The parameters beyond the tolerance; empty if there are none."""
+        return "; ".join(self._fault(one) for one in self.comparisons if not one.agrees(self.tolerance))
+
+    def _fault(self, one: Comparison) -> str:
+        if one.known:
+            return f"{one.parameter}: relative error {one.error:.1e}, tolerance {self.tolerance:g}"
+        least = min(self.tolerance, KNOWN_TO)
+        return f"{one.parameter}: no difference is known to {least:g}; try other sizes or a larger tolerance"
+
+
+def check(overrides: Sequence[str], tolerance: float) -> Check:
+    """Compare gradient and differences of the run that a command line asks for, small where it does not say.
+
+    The engine, the batch, the parameters and what remedies drop are those of the run's first update, but that each
+    parameter is moved a little, by N(0, .01^2), so that no ReLU stands on its kink because a bias and an input are 0.
+    The gradient is the one before clipping and noise.
+
+    Raises ConfigError, or an error of Hydra, on a mistake in it.
+    """
+    short = [SHORT] if "length" in composed(*overrides)["task"] else []
+    asked = checked_job(composed(*SMALL, *short, *overrides))
+    replica, device = asked.replica, torch.device(asked.device)
+    if replica.precision != "float64":
+        raise ConfigError(f"precision={replica.precision}: differences of a loss need float64")
+    network = replica.network
+    program = asked.engine.program(network, replica.task, Treatment(remedies=replica.remedies))
+
+    def stream(purpose: str) -> Stream:
+        return Stream([replica.seed], purpose, dtype=torch.float64, device=device)
+
+    drawn = replica.task.sample(stream("train"), replica.batch_size)
+    batch, masks = program.prepared(drawn, lambda name: stream(f"remedy/{name}"))
+    question = _Question(program, batch, masks, network.mask().to(device))
+    random = Stream([replica.seed], "check", dtype=torch.float64)
+    moved = OFF_THE_START * random.normal(network.flat_size) * network.mask()
+    flat = (network.initial([replica.initializer], [replica.seed]) + moved).to(device)
+
+    loss, full = question.loss(flat), question.gradient(flat)
+    places = network.views(torch.arange(network.flat_size))
+    comparisons = []
+    for name, gradient in network.views(full[0]).items():
+        slope, uncertainty = _slopes(question.loss, flat, places[name].flatten())
+        slope, uncertainty = (values.view_as(gradient) for values in (slope, uncertainty))
+        comparisons.append(_comparison(name, gradient, slope, uncertainty, tolerance))
+    engine, cell, task = (type(part).__name__ for part in (asked.engine, replica.cell, replica.task))
+    sizes = f"hidden={replica.cell.hidden}, {replica.task.steps} steps, batch_size={replica.batch_size}"
+    return Check(f"{engine} on {cell} and {task} ({sizes}): loss {float(loss):.6g}", tolerance, comparisons)
+
+
+def _comparison(name: str, gradient: Tensor, slope: Tensor, uncertainty: Tensor, tolerance: float) -> Comparison:
+    apart, scale = (gradient - slope).abs(), torch.maximum(gradient.abs(), slope.abs())
+    known = (apart == 0) | (uncertainty <= min(tolerance, KNOWN_TO) * scale) | ~gradient.isfinite()
+    errors = torch.where(apart == 0, 0.0, apart / scale).nan_to_num(nan=math.inf)[known]
+    return Comparison(
+        parameter=name,
+        shape=tuple(gradient.shape),
+        entries=gradient.numel(),
+        known=int(known.sum()),
+        error=float(errors.max()) if len(errors) else math.nan,
+        norm=float(gradient.norm()),
+    )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The loss that is trained on, with what remedies do within a pass, as a function of the parameters."""
+
+    program: Program
+    batch: Batch
+    masks: Masks
+    trained: Tensor
+
+    def _look(self, flat: Tensor, batch: Batch) -> Look:
+        losses = self.program.treatment.losses(self.program.task)
+        return Look(self.program.network, self.program.task, flat, self.trained, batch, losses, update=0)
+
+    def _pass(self, flat: Tensor) -> tuple[Gradients, Look]:
+        rows = [0] * len(flat)
+        batch, masks = self.batch.at(rows), Masks(*(mask if mask is None else mask[rows] for mask in self.masks))
+        return self.program.gradients(flat, batch, masks=masks), self._look(flat, batch)
+
+    def loss(self, flat: Tensor) -> Tensor:
+        """[N, P] -> [N]."""
+        return self._pass(flat)[0].loss
+
+    def gradient(self, flat: Tensor) -> Tensor:
+        """[N, P] -> [N, P]. Raises ConfigError for a remedy whose gradient is not that of a loss.
+
+        A remedy's penalty is compared with autograd's derivative of its price, for differences of |w| have a kink at
+        0: what the two are apart is added here.
+        """
+        gradients, look = self._pass(flat)
+        gradient = gradients.gradient
+        for name, remedy in self.program.treatment.remedies.items():
+            penalty = remedy.penalty(look)
+            if penalty is None:
+                continue
+            at = flat.detach().requires_grad_()
+            price = remedy.price(replace(look, flat=at))
+            if price is None:
+                raise ConfigError(
+                    f"remedies={name}: its gradient is by definition not that of a loss; leave it out here"
+                )
+            gradient = gradient + penalty - torch.autograd.grad(price.sum(), at)[0]
+        return gradient
+
+
+def _slopes(loss: Loss, flat: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives of the loss by some entries of flat [1, P], and how uncertain each is: each [N].
+
+    Central differences with steps of decreasing length, neighbours extrapolated to length 0. Of these the one that
+    differs least from the one before it is taken, and that difference, with what rounding can do, is its uncertainty.
+    So a smooth loss is measured with long steps, one with a kink nearby with steps that end before it; a kink within
+    the shortest steps leaves a large uncertainty.
+
+    Source: Ridders 1982, "Accurate computation of F'(x) and F'(x)F''(x)", with two columns of the table.
+    """
+    ahead, behind = (torch.stack([_losses(loss, flat, entries, sign * step) for step in STEPS]) for sign in (1, -1))
+    steps = torch.tensor(STEPS, dtype=flat.dtype, device=flat.device)[:, None]
+    central = (ahead - behind) / (2 * steps)
+    extrapolated = central[1:] + (central[1:] - central[:-1]) / 15  # the error is of order step^2, the ratio 1/4
+    rounding = ROUNDING * ahead.abs().amax(0) / steps[2:]
+    uncertainty, best = (extrapolated.diff(dim=0).abs() + rounding).min(0)
+    return extrapolated[1:].take_along_dim(best[None], dim=0)[0], uncertainty
+
+
+def _losses(loss: Loss, flat: Tensor, entries: Tensor, step: float) -> Tensor:
+    """The loss with each of the entries moved by `step`, a net for each of them: [N]."""
+    losses = []
+    for part in entries.split(WIDTH):
+        moved = flat.repeat(len(part), 1)
+        moved[range(len(part)), part] += step
+        losses.append(loss(moved))
+    return torch.cat(losses)

@@ -1,0 +1,114 @@
+"""From yaml to checked dataclasses.
+
+Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names, types
+and, through the class's own `__post_init__`, values, before anything is trained; a mistake becomes one line
+(`ConfigError`). Only classes of this suite, or of a package that the user names (`extensions: [my_package]`), are
+built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from bench.pack.identity import OWN_PACKAGES
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A mistake in the configuration, told in one line: what was given, what is accepted, what to do."""
+
+
+def build(kind: type[T], node: Any, path: str, allowed: Sequence[str] = OWN_PACKAGES) -> T:
+    """An instance of `kind` from a yaml node; `path` is where the node stands, for messages.
+
+    Raises ConfigError on a wrong name, type or value.
+    """
+    value: T = converted(kind, node, path, allowed)
+    return value
+
+
+def converted(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return converted(arguments[0], node, path, allowed)
+    if origin is Literal:
+        if node not in arguments:
+            raise ConfigError(f"{path}={node}: use one of {', '.join(map(str, arguments))}")
+        return node
+    if origin in (typing.Union, types.UnionType):
+        if node is None and type(None) in arguments:
+            return None
+        (kind,) = (argument for argument in arguments if argument is not type(None))
+        return converted(kind, node, path, allowed)
+    if origin is dict:
+        return {
+            name: converted(arguments[1], value, _join(path, name), allowed) for name, value in (node or {}).items()
+        }
+    if dataclasses.is_dataclass(kind):
+        return _component(kind, node, path, allowed)
+    return _plain(kind, node, path)
+
+
+def _plain(kind: type, node: Any, path: str) -> Any:
+    described = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    if kind is float and type(node) is int:
+        return float(node)
+    if type(node) is not kind:
+        raise ConfigError(f"{path}={node}: must be {described[kind]}")
+    return node
+
+
+def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
+    if not isinstance(node, Mapping):
+        raise ConfigError(
+            f"{path}={node}: must be a component with its settings; choose one with {path.replace('.', '/')}=NAME"
+        )
+    target = chosen_class(kind, node.get("_target_"), path, allowed)
+    given = {name: value for name, value in node.items() if name != "_target_"}
+    hints = typing.get_type_hints(target, include_extras=True)
+    fields = [field.name for field in dataclasses.fields(target)]
+    for name in given:
+        if name not in fields:
+            raise ConfigError(f"{_join(path, name)}: no such setting of {target.__name__}; {_accepted(name, fields)}")
+    for name in fields:
+        if name not in given:
+            raise ConfigError(f"{_join(path, name)}: {target.__name__} needs a value for it")
+    values = {name: converted(hints[name], given[name], _join(path, name), allowed) for name in fields}
+    try:
+        return target(**values)
+    except ValueError as error:
+        raise ConfigError(f"{path}.{error}" if path else str(error)) from None
+
+
+def chosen_class(kind: type, name: Any, path: str, allowed: Sequence[str]) -> type:
+    if name is None:
+        if inspect.isabstract(kind):
+            raise ConfigError(f"{path}: needs _target_, the class of a {kind.__name__}")
+        return kind
+    module, _, attribute = str(name).rpartition(".")
+    if module.split(".")[0] not in allowed:
+        raise ConfigError(f"{path}._target_={name}: not of {', '.join(allowed)}; name its package in extensions=[...]")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ConfigError(f"{path}._target_={name}: there is no such class") from None
+    if not (isinstance(target, type) and issubclass(target, kind)) or inspect.isabstract(target):
+        raise ConfigError(f"{path}._target_={name}: is not a {kind.__name__}")
+    return target
+
+
+def _accepted(name: str, fields: list[str]) -> str:
+    close = difflib.get_close_matches(name, fields, n=1)
+    return f"did you mean {close[0]}?" if close else f"it has {', '.join(fields)}"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,95 @@
+"""From a command line to plain data, composed by Hydra and resolved; and single components, for tests and notebooks."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from bench.engines.engine import Engine
+from bench.exports.logger import Logger
+from bench.jobs.build import ConfigError, build, chosen_class, converted
+from bench.nets.cells.cell import Cell
+from bench.nets.network import Network
+from bench.pack.identity import OWN_PACKAGES
+from bench.training.replica import Replica
+from tasks.task import Task
+
+OF_SWEEPS = ("hydra", "sweep", "claims")  # parts of a composed configuration that no run has
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration resolved to plain data, without Hydra's own part and what is said of a whole sweep."""
+    with_hydra = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(with_hydra, dict)
+    return _sized({str(name): _numbers(value) for name, value in with_hydra.items() if name not in OF_SWEEPS})
+
+
+def _sized(config: dict[str, Any]) -> dict[str, Any]:
+    """With the cell's budget of parameters turned into its number of units, and no longer there.
+
+    A budget is no setting of a cell: a run asked for by budget and one asked for by the units that it comes to are the
+    same. Where both are given the budget wins, for `hidden` has a value in every yaml.
+    """
+    cell = config["cell"]
+    if not isinstance(cell, Mapping) or "parameters" not in cell:
+        return config
+    sized = {name: value for name, value in cell.items() if name != "parameters"}
+    if cell["parameters"] is not None:
+        budget = converted(int, cell["parameters"], "cell.parameters", ())
+        sized["hidden"] = _units(sized, config["task"], budget, (*OWN_PACKAGES, *config["extensions"]))
+    return {**config, "cell": sized}
+
+
+def _units(node: Mapping[str, Any], task_node: Any, budget: int, allowed: Sequence[str]) -> int:
+    """The most units with which a cell and its readout have at most `budget` parameters."""
+    task: Task = build(Task, task_node, "task", allowed)  # type: ignore[type-abstract]
+    kind: type[Cell] = chosen_class(Cell, node.get("_target_"), "cell", allowed)
+    multiple = kind.hidden_multiple
+
+    def count(multiples: int) -> int:
+        cell: Cell = build(Cell, {**node, "hidden": multiples * multiple}, "cell", allowed)  # type: ignore[type-abstract]
+        return Network(cell, task.inputs, task.outputs).parameter_count
+
+    if count(1) > budget:
+        raise ConfigError(f"cell.parameters={budget}: at least {count(1)}, which hidden={multiple} takes")
+    fits, too_many = 1, 2
+    while count(too_many) <= budget:
+        fits, too_many = too_many, 2 * too_many
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if count(middle) <= budget else (fits, middle)
+    return fits * multiple
+
+
+def _numbers(node: Any) -> Any:
+    """Hydra reads yaml's `.inf` on a command line as a word; here it is the number."""
+    if isinstance(node, dict):
+        return {name: _numbers(value) for name, value in node.items()}
+    return float("inf") if node == ".inf" else node
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The configuration that the command line `overrides` ask for, as plain data."""
+    with initialize_config_module("conf", version_base="1.3"):
+        return plain(compose("config", overrides=list(overrides)))
+
+
+def example(choice: str, **fields: Any) -> Any:
+    """A component as its yaml describes it, for tests and notebooks: `example("cell/lstm", hidden=8)`.
+
+    choice: a group and a name in `conf/`. fields: settings that are to differ from the yaml.
+    """
+    group, _, name = choice.rpartition("/")
+    section, _, role = group.partition("/")
+    kind: Any = {**typing.get_type_hints(Replica), "engine": Engine, "logger": Logger}[section]
+    several = typing.get_origin(kind) is dict  # measurements and remedies: one may choose many
+    node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
+    if several:
+        (node,), (_, kind) = node.values(), typing.get_args(kind)
+    if role:
+        node, kind = node[role], typing.get_type_hints(kind)[role]
+    return build(kind, {**node, **fields}, group)

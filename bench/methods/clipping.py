@@ -1,0 +1,379 @@
+"""What is done to a gradient that is too long; one small dataclass per rule.
+
+A rule sees the gradient of each replica as one row over all its parameters and treats every row for itself. Scaling a
+gradient whose norm is above a threshold down to it is the projection onto the ball of that radius: `NormClipping` is
+both. Most rules scale so and differ in where they take the threshold from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.pack.fields import PerReplica
+
+SMALL, LARGE = 1e-15, 1e18  # of a norm in float32 whose squares neither underflow nor overflow
+
+
+def everywhere(condition: Tensor) -> bool:
+    """Whether it holds everywhere, where asking is free; no on a GPU, for which one would have to wait."""
+    return condition.is_cpu and bool(condition.all())
+
+
+def sum_of_rows(values: Tensor) -> Tensor:
+    """Sum over the last axis, [..., N] -> [...], in bits that do not depend on how many rows there are.
+
+    On a GPU torch's own sum shares the threads of a block among the rows, and adds in another order where there are
+    more of them. There one half is added to the other until one number is left.
+    """
+    return values.sum(-1) if values.is_cpu else _sum_of_halves(values)
+
+
+def _sum_of_halves(values: Tensor) -> Tensor:
+    power = 1 << (values.shape[-1] - 1).bit_length()
+    values = torch.nn.functional.pad(values, (0, power - values.shape[-1]))
+    while values.shape[-1] > 1:
+        first, second = values.chunk(2, dim=-1)
+        values = first + second
+    return values[..., 0]
+
+
+def _length(rows: Tensor) -> Tensor:
+    """L2 norm, [..., N] -> float64 [...], of what can be squared; on a GPU squares are in float64."""
+    if rows.is_cpu:
+        return torch.linalg.vector_norm(rows, dim=-1).double()
+    return sum_of_rows(rows.double().square()).sqrt()
+
+
+def gradient_norm(gradient: Tensor) -> Tensor:
+    """L2 norm of every replica's gradient without overflow: m ||g / m||, m = max |g|; [..., P] -> float64 [...].
+
+    0 for g = 0; for a float32 gradient non-finite only where an entry is. Rows whose squares neither overflow nor
+    underflow are taken as they are: m is 1.
+    """
+    norm = _length(gradient)
+    as_it_is = (norm > SMALL) & (norm < LARGE)
+    always = gradient.dtype == torch.float32 and not gradient.is_cpu
+    if always or everywhere(as_it_is):
+        return norm
+    scale = _largest(gradient)
+    return torch.where(as_it_is, norm, scale.double()[..., 0] * _length(gradient / scale))
+
+
+def cosine(gradient: Tensor, clipped: Tensor) -> Tensor:
+    """<g, c> / (||g|| ||c||) of every replica's gradient before and after clipping, [..., P] -> float64 [...].
+
+    Scaled before they are squared, as in `gradient_norm`. 1 where they are equal, and where one of them is 0.
+    """
+    first, second = gradient / _largest(gradient), clipped / _largest(clipped)
+    lengths = _length(first) * _length(second)
+    turned = (gradient != clipped).any(-1) & (lengths > 0)
+    return torch.where(turned, (sum_of_rows(first * second).double() / lengths).clamp(-1, 1), torch.ones_like(lengths))
+
+
+def _largest(gradient: Tensor) -> Tensor:
+    """max |g| of each row, [..., P] -> [..., 1]; 1 for a row of zeros."""
+    largest = gradient.abs().amax(-1, keepdim=True)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a rule may look at when it clips.
+
+    gradient: [R, P]. norm: its `gradient_norm`, float64 [R]. weights: [R, P].
+    parts: the parameters in a tensor laid out like these two, by symbol, as views [R, ...] to be changed in place.
+    update: of `updates`, from 0. past: norms before clipping at all updates before, float64 [update, R]; not finite
+        where the gradient was not. Neither is told to a rule that is the `same_every_update`.
+    """
+
+    gradient: Tensor
+    norm: Tensor
+    weights: Tensor
+    parts: Callable[[Tensor], dict[str, Tensor]]
+    update: int
+    updates: int
+    past: Tensor
+
+
+@dataclass(frozen=True)
+class Clipping(ABC):
+    """A rule for gradients that are too long.
+
+    turns: whether it may change a gradient's direction. same_every_update: whether it looks neither at the update nor
+    at those before; only then may a GPU be given a whole update at once, and is `past` left empty.
+    """
+
+    turns: ClassVar[bool] = True
+    same_every_update: ClassVar[bool] = False
+    version: ClassVar[int] = 1  # raised whenever the rule changes
+
+    @abstractmethod
+    def clip(self, step: Step) -> Tensor:
+        """The gradient to step with, [R, P]."""
+
+    @property
+    def repairs(self) -> bool:
+        """Whether it clips the gradient on its way back through time."""
+        return type(self).repaired is not Clipping.repaired
+
+    def repaired(self, d_state: Tensor) -> Tensor:
+        """dL/dh_t (or dL/dc_t) [R, B, H] as it goes on to earlier steps; unchanged but for rules that clip there.
+
+        It is the derivative of each sequence's own loss.
+        """
+        return d_state
+
+
+def scaled(gradient: Tensor, norm: Tensor, threshold: Tensor | float) -> Tensor:
+    """Gradients [..., P] whose norm [...] is above `threshold` [...] scaled down to it; the others keep their bits."""
+    if everywhere(norm <= threshold):
+        return gradient
+    factor = torch.where(norm > threshold, threshold / norm, torch.ones_like(norm))
+    root = factor.sqrt().to(gradient.dtype)[..., None]  # of an exploding net the factor itself may underflow in float32
+    return (gradient * root).mul_(root)
+
+
+def _require_positive(threshold: float, name: str = "threshold") -> None:
+    if not threshold > 0:
+        raise ValueError(f"{name}={threshold}: a clipping threshold is greater than 0 (.inf for none)")
+
+
+@dataclass(frozen=True)
+class NormClipping(Clipping):
+    """Scale a replica's whole gradient so that its norm is at most `threshold`.
+
+    g <- g * min(1, threshold / ||g||), ||.|| the L2 norm over all parameters of one replica.
+
+    threshold: > 0, in units of the gradient; inf is no clipping.
+    Raises ValueError if threshold <= 0.
+    Source: Pascanu, Mikolov & Bengio 2013, Algorithm 1 (arXiv:1211.5063).
+    """
+
+    turns = False
+    same_every_update = True
+
+    threshold: PerReplica
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+
+    def clip(self, step: Step) -> Tensor:
+        return scaled(step.gradient, step.norm, self.threshold)
+
+
+@dataclass(frozen=True)
+class ValueClipping(Clipping):
+    """Clip every entry of the gradient to [-threshold, threshold].
+
+    threshold: > 0, in units of the gradient; inf is no clipping.
+    Raises ValueError if threshold <= 0.
+    Source: Mikolov 2012, "Statistical language models based on neural networks" (thesis).
+    """
+
+    same_every_update = True
+
+    threshold: PerReplica
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+
+    def clip(self, step: Step) -> Tensor:
+        return _clamped(step.gradient, torch.as_tensor(self.threshold)[..., None])
+
+
+def _clamped(values: Tensor, threshold: Tensor) -> Tensor:
+    threshold = threshold.to(values.dtype)
+    return torch.minimum(torch.maximum(values, -threshold), threshold)
+
+
+@dataclass(frozen=True)
+class ParameterNormClipping(Clipping):
+    """Scale the gradient of every parameter (W_hh, W_xh, b ...) so that its own norm is at most `threshold`.
+
+    g_p <- g_p * min(1, threshold / ||g_p||) for each parameter p of a replica. The direction of the whole may change.
+
+    threshold: > 0, in units of the gradient; inf is no clipping.
+    Raises ValueError if threshold <= 0.
+    Source: of no paper; what `clip_grad_norm_` does when called parameter by parameter.
+    """
+
+    same_every_update = True
+
+    threshold: PerReplica
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+
+    def clip(self, step: Step) -> Tensor:
+        clipped = step.gradient.clone()
+        for part in step.parts(clipped).values():
+            flat = part.flatten(1)
+            shorter = scaled(flat, gradient_norm(flat), self.threshold)
+            if shorter is not flat:
+                part.copy_(shorter.view_as(part))
+        return clipped
+
+
+@dataclass(frozen=True)
+class DecayingClipping(Clipping):
+    """Norm clipping with a threshold that falls while a run goes on, from `threshold` to `final`.
+
+    Of N updates, at update n = 0 .. N - 1, with s = n / (N - 1): linear threshold + s (final - threshold); exponential
+    threshold (final / threshold)^s.
+
+    threshold, final: > 0, in units of the gradient; where one is inf there is no clipping.
+    decay: `linear` or `exponential`.
+    Raises ValueError if threshold or final is <= 0.
+    Source: of no paper; claim 7 of the articles behind this suite.
+    """
+
+    turns = False
+
+    threshold: PerReplica
+    final: PerReplica
+    decay: Literal["linear", "exponential"]
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+        _require_positive(self.final, "final")
+
+    def clip(self, step: Step) -> Tensor:
+        share = step.update / max(step.updates - 1, 1)
+        first, last = (torch.as_tensor(value, dtype=torch.float64) for value in (self.threshold, self.final))
+        threshold = first + share * (last - first) if self.decay == "linear" else first * (last / first) ** share
+        return scaled(step.gradient, step.norm, torch.where(first.isinf() | last.isinf(), torch.inf, threshold))
+
+
+@dataclass(frozen=True)
+class RelativeClipping(Clipping):
+    """Norm clipping with a threshold in units of the norms seen lately.
+
+    g <- g * min(1, threshold m / ||g||), m the mean or the median of the norms before clipping of the last `window`
+    updates. The first update, before which nothing was seen, is not clipped. With the mean this is the moving average
+    of past gradients as a threshold ("accumulated gradient").
+
+    threshold: > 0, in units of m; inf is no clipping. window: >= 1, in updates. average: `mean` or `median`.
+    Raises ValueError if threshold <= 0 or window < 1.
+    Source: of no paper; claim 7 of the articles behind this suite.
+    """
+
+    turns = False
+
+    threshold: PerReplica
+    window: int
+    average: Literal["mean", "median"]
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+        if self.window < 1:
+            raise ValueError(f"window={self.window}: at least 1 update")
+
+    def clip(self, step: Step) -> Tensor:
+        seen = step.past[-self.window :]
+        finite = seen.where(seen.isfinite(), torch.full_like(seen, torch.nan))
+        usual = finite.nanmean(0) if self.average == "mean" else _percentile(seen, 50.0)
+        return scaled(step.gradient, step.norm, usual.nan_to_num(torch.inf) * self.threshold)
+
+
+@dataclass(frozen=True)
+class AutoClip(Clipping):
+    """Norm clipping at a percentile of all norms seen so far, the present one among them.
+
+    percentile: in (0, 100]; 100 is no clipping.
+    Raises ValueError if it lies outside.
+    Source: Seetharaman, Wichern, Pardo & Le Roux 2020, Algorithm 1 (arXiv:2007.14469).
+    """
+
+    turns = False
+
+    percentile: PerReplica
+
+    def __post_init__(self) -> None:
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"percentile={self.percentile}: lies in (0, 100]")
+
+    def clip(self, step: Step) -> Tensor:
+        seen = torch.cat((step.past, step.norm[None]))
+        return scaled(step.gradient, step.norm, _percentile(seen, self.percentile))
+
+
+def _percentile(seen: Tensor, percentile: Tensor | float) -> Tensor:
+    """Of the finite values in every column of [n, R], interpolated as by numpy.percentile; NaN where there are none."""
+    if len(seen) == 0:
+        return seen.new_full(seen.shape[1:], torch.nan)
+    ordered = seen.nan_to_num(torch.inf, posinf=torch.inf).sort(0).values
+    last = (ordered.isfinite().sum(0) - 1).clamp_min(0)
+    place = last * torch.as_tensor(percentile, dtype=seen.dtype, device=seen.device) / 100
+    low, high = (ordered.gather(0, rounded.long()[None])[0] for rounded in (place.floor(), place.ceil()))
+    value = torch.where(low == high, low, torch.lerp(low, high, place.frac()))
+    return value.where(value.isfinite(), torch.full_like(value, torch.nan))
+
+
+@dataclass(frozen=True)
+class AdaptiveClipping(Clipping):
+    """Clip the gradient of every unit relative to the norm of the unit's weights.
+
+    g_i <- g_i * min(1, threshold max(||w_i||, eps) / ||g_i||), i a row of a matrix (all that leads to one unit), or a
+    whole bias (of a gate).
+
+    threshold: > 0, without unit; inf is no clipping. eps: > 0, so that weights of 0 can leave it.
+    Raises ValueError if threshold or eps is <= 0.
+    Source: Brock, De, Smith & Simonyan 2021, equation 3 (arXiv:2102.06171).
+    Differs from the paper: the readout is clipped too.
+    """
+
+    same_every_update = True
+
+    threshold: PerReplica
+    eps: float
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+        _require_positive(self.eps, "eps")
+
+    def clip(self, step: Step) -> Tensor:
+        clipped = step.gradient.clone()
+        weights = step.parts(step.weights)
+        for name, part in step.parts(clipped).items():
+            usual = gradient_norm(weights[name]).clamp_min(self.eps)  # [R, ...], a number per unit
+            threshold = torch.as_tensor(self.threshold, device=usual.device)
+            part.copy_(scaled(part, gradient_norm(part), threshold.reshape(-1, *[1] * (usual.ndim - 1)) * usual))
+        return clipped
+
+
+@dataclass(frozen=True)
+class StateGradientClipping(Clipping):
+    """Clip the gradient while it travels back through time: dL/dh_t (and dL/dc_t) of every sequence, at every step.
+
+    by `value`: every entry to [-threshold, threshold]; by `norm`: scaled so that the norm is at most `threshold`. What
+    earlier steps and the parameters get comes of the clipped one; what they add up to is not clipped again.
+
+    threshold: > 0, in units of the derivative of one sequence's own loss; inf is no clipping.
+    Raises ValueError if threshold <= 0.
+    Source: after Graves 2013, section 2.1 (arXiv:1308.0850), by value.
+    Differs from the paper: it is the derivative by the state that is clipped and not that by the gates' inputs, so that
+    it has a meaning for every cell.
+    """
+
+    same_every_update = True
+
+    threshold: PerReplica
+    by: Literal["value", "norm"]
+
+    def __post_init__(self) -> None:
+        _require_positive(self.threshold)
+
+    def clip(self, step: Step) -> Tensor:
+        return step.gradient
+
+    def repaired(self, d_state: Tensor) -> Tensor:
+        threshold = torch.as_tensor(self.threshold, device=d_state.device)[..., None]
+        if self.by == "value":
+            return _clamped(d_state, threshold[..., None])
+        return scaled(d_state, gradient_norm(d_state), threshold)

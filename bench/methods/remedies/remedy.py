@@ -1,0 +1,77 @@
+"""The contract of a remedy: where it may put its hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from bench.nets.cells.cell import Cell
+from bench.nets.network import Network
+from bench.pack.streams import Stream
+from tasks.task import Batch, Task
+
+Losses = Callable[[Tensor, Tensor], Tensor]  # outputs [..., A, O], targets [..., A] -> [..., A]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A pack at one update, before its step.
+
+    flat: parameters [R, P]. trained: which entries of a row are parameters, [P], bool. batch: that is trained on.
+    losses: those that are trained on. update: from 0.
+    """
+
+    network: Network
+    task: Task
+    flat: Tensor
+    trained: Tensor
+    batch: Batch
+    losses: Losses
+    update: int
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something that is to make learning easier, or its result better; each method is one place to put a hand in.
+
+    A remedy overrides what it needs; the others leave things as they are. In training only, but for `cell`. Random
+    numbers come from a stream of the remedy's own, [R, ...].
+    """
+
+    version: ClassVar[int] = 1  # raised whenever the remedy changes
+    masks: ClassVar[tuple[str, ...]] = ()  # which parts of `Masks` it draws
+
+    def refusal(self, task: Task) -> str | None:
+        """Why it makes no sense for a task; None if it does."""
+        return None
+
+    def cell(self, cell: Cell) -> Cell:
+        """The cell to train in a cell's stead."""
+        return cell
+
+    def inputs(self, inputs: Tensor, random: Stream) -> Tensor:
+        """What the net is shown of inputs [R, B, T, I]."""
+        return inputs
+
+    def mask(self, shape: tuple[int, ...], random: Stream) -> Tensor:
+        """Factors for a part of the state, [R, *shape]."""
+        raise NotImplementedError
+
+    def losses(self, losses: Losses) -> Losses:
+        """The losses to train on instead."""
+        return losses
+
+    def price(self, look: Look) -> Tensor | None:
+        """What it adds to the loss, [R]; None if nothing, or if its `penalty` is not the gradient of that."""
+        return None
+
+    def penalty(self, look: Look) -> Tensor | None:
+        """What that adds to the gradient, [R, P]; None if nothing."""
+        return None
+
+    def noise(self, look: Look, random: Stream) -> Tensor | None:
+        """What it adds to the clipped gradient, [R, P]; None if nothing."""
+        return None

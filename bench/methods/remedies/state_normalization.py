@@ -1,0 +1,68 @@
+"""Layer normalisation of the recurrent state: however long h gets, the recurrence sees it at one length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.methods.remedies.remedy import Remedy
+from bench.nets.cells.cell import Cell, Parameter, State, Weights
+
+
+@dataclass(frozen=True)
+class NormalizedCell(Cell):
+    """A cell that sees (h_{t-1} - mean) / sqrt(var + eps), over units, for h_{t-1}; the rest of the state as it is.
+
+    inner: the cell. eps: > 0.
+    """
+
+    inner: Cell
+    eps: float
+
+    @property
+    def states(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.inner.states
+
+    @property
+    def gates(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.inner.gates
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        return self.inner.parameters
+
+    def prepared(self, weights: Weights) -> Weights:
+        return self.inner.prepared(weights)
+
+    def step(self, weights: Weights, x: Tensor, state: State) -> State:
+        h, *others = state
+        centred = h - h.mean(-1, keepdim=True)
+        seen = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + self.eps)
+        return self.inner.step(weights, x, (seen, *others))
+
+    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
+        return self.inner.recurrent_blocks(weights)
+
+
+@dataclass(frozen=True)
+class StateNormalization(Remedy):
+    """The recurrence sees the hidden state layer-normalised, without gain and bias.
+
+    h_{t-1} <- (h_{t-1} - mean) / sqrt(var + eps), mean and variance over units; the readout sees h_t itself. Part of
+    the net, in judging and measuring as in training. Trained by the eager engine.
+
+    eps: > 0. Raises ValueError if it is not.
+    Source: after Ba, Kiros & Hinton 2016 (arXiv:1607.06450).
+    Differs from the paper: the state is normalised, not the summed inputs to the units.
+    """
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise ValueError(f"eps={self.eps}: is greater than 0")
+
+    def cell(self, cell: Cell) -> Cell:
+        return NormalizedCell(cell.hidden, cell, self.eps)

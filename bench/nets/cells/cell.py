@@ -1,0 +1,89 @@
+"""The contract of a recurrent cell: its parameters and one step of its recurrence."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.pack.streams import Stream
+
+Role = Literal["recurrent", "input", "bias", "readout", "readout_bias"]
+Weights = Mapping[str, Tensor]  # by the symbols of the cell's equation, leading axes are batch axes
+State = tuple[Tensor, ...]  # each [..., B, H]
+
+
+class Parameter(NamedTuple):
+    """One parameter: the role that chooses its initialiser, and its shape in axis letters.
+
+    The shape of a gated cell's parameter begins with the number of its gates.
+
+    start: draws its start, float64 [*shape], where it is no weight that an initialiser could fill, say an eigenvalue;
+        None leaves it to the initialiser of its role.
+    """
+
+    role: Role
+    shape: tuple[str | int, ...]
+    start: Callable[[Stream], Tensor] | None = None
+
+    @property
+    def gated(self) -> bool:
+        """Whether an initialiser fills one block per gate."""
+        return self.start is None and isinstance(self.shape[0], int)
+
+
+@dataclass(frozen=True)
+class Cell(ABC):
+    """A recurrence (x_t, state) -> state.
+
+    hidden: number of units H >= 1, a multiple of `hidden_multiple`.
+    Raises ValueError if it is not.
+
+    `states` names the parts of the state, the hidden state `h` (which the readout sees) first. `gates` names the
+    blocks of a gated cell's parameters, in the order of their leading axis; an ungated cell has none.
+    """
+
+    version: ClassVar[int] = 1  # raised whenever the equation changes
+    states: ClassVar[tuple[str, ...]] = ("h",)
+    gates: ClassVar[tuple[str, ...]] = ()
+    hidden_multiple: ClassVar[int] = 1  # 2 where units come in pairs
+
+    hidden: int
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ValueError(f"hidden={self.hidden}: a cell needs at least 1 unit")
+        if self.hidden % self.hidden_multiple:
+            raise ValueError(f"hidden={self.hidden}: must be a multiple of {self.hidden_multiple}")
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Parameter]:
+        """The cell's parameters by symbol."""
+
+    def prepared(self, weights: Weights) -> Weights:
+        """The parameters [..., *shape] with whatever else `step` needs that follows from them alone, say W = exp(A).
+
+        Called once before a pass through time; most cells need nothing more than their parameters.
+        """
+        return weights
+
+    @abstractmethod
+    def step(self, weights: Weights, x: Tensor, state: State) -> State:
+        """The state after input x [..., B, I]; weights as `prepared`, each state [..., B, H]."""
+
+    @abstractmethod
+    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
+        """The square recurrent weights by label, each [..., H, H]: one for an ungated cell, one a gate else.
+
+        weights: as `prepared`.
+        """
+
+
+def held(after: State, before: State, ended: Tensor) -> State:
+    """The state `after` a step, but `before` it for sequences that have ended; ended [..., B], bool."""
+    return tuple(torch.where(ended[..., None], old, new) for new, old in zip(after, before, strict=True))

@@ -1,0 +1,94 @@
+"""A diagonal linear recurrence of complex numbers.
+
+Source: Orvieto et al. 2023, "Resurrecting recurrent neural networks for long sequences" (LRU, arXiv:2303.06349),
+section 3 and the code of appendix A.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.pack.axes import H, I
+from bench.pack.streams import Stream
+
+
+@dataclass(frozen=True)
+class LRU(Cell):
+    """c_t = lambda * c_{t-1} + gamma * (B x_t), c complex [H/2]; h = (Re c, Im c), so B = W_xh [H, I] likewise.
+
+    |lambda| = exp(-exp(nu)) < 1,    arg lambda = exp(theta),    gamma = exp(g)
+
+    nu, theta, g [H/2] are the rows of the parameter `Lambda` [3, H/2]. At the start lambda is uniform on a part of the
+    ring r_min <= |lambda| <= r_max, 0 < arg lambda < max_phase, and gamma = sqrt(1 - |lambda|^2), which keeps c as
+    large as B x for white noise x. No initialiser could draw that, so `initializer/recurrent` has no say here.
+
+    Its answers are linear in its inputs: on adding, where a value counts only if marked, its skill is at most 2/T.
+
+    r_min, r_max: 0 <= r_min < r_max <= 1. max_phase: radians per step, in (0, 2 pi].
+    Raises ValueError otherwise, or if hidden is odd.
+
+    Differs from the paper: one layer without the MLP block, normalisation and skip connection around it, and without
+    D x_t in the output, because the suite compares recurrences alone; all parameters learn at one rate (in the paper
+    those of the recurrence more slowly, and without weight decay); B starts by `initializer/input`, and C, the readout,
+    likewise by its role.
+    """
+
+    hidden_multiple = 2
+
+    r_min: float
+    r_max: float
+    max_phase: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.r_min < self.r_max <= 1:
+            raise ValueError(f"r_min={self.r_min}: 0 <= r_min < r_max <= 1, and r_max={self.r_max}")
+        if not 0 < self.max_phase <= 2 * math.pi:
+            raise ValueError(f"max_phase={self.max_phase}: in (0, 2 pi], radians per step")
+
+    @property
+    def pairs(self) -> int:
+        """H/2, the number of complex units."""
+        return self.hidden // 2
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        return {
+            "Lambda": Parameter("recurrent", (3, self.pairs), self.ring),
+            "W_xh": Parameter("input", (H, I)),
+        }
+
+    def ring(self, random: Stream) -> Tensor:
+        """The start of nu, theta and g: [3, H/2]."""
+        area, turn = random.uniform(2, self.pairs).double() + 2.0**-25  # within (0, 1): no logarithm is infinite
+        log_square = (self.r_min**2 + area * (self.r_max**2 - self.r_min**2)).log()  # of |lambda|^2
+        return torch.stack(((-log_square / 2).log(), (turn * self.max_phase).log(), (-log_square.expm1()).log() / 2))
+
+    def prepared(self, weights: Weights) -> Weights:
+        """With lambda's parts as they multiply h and h with its halves exchanged, and with gamma B."""
+        nu, theta, g = weights["Lambda"].unbind(-2)
+        modulus, phase = (-nu.exp()).exp(), theta.exp()
+        real, imaginary = modulus * phase.cos(), modulus * phase.sin()
+        return {
+            **weights,
+            "real": torch.cat((real, real), dim=-1),
+            "imaginary": torch.cat((-imaginary, imaginary), dim=-1),
+            "gamma_B": torch.cat((g, g), dim=-1).exp()[..., None] * weights["W_xh"],
+        }
+
+    def step(self, weights: Weights, x: Tensor, state: State) -> State:
+        (h,) = state
+        exchanged = h.roll(self.pairs, dims=-1)
+        turned = weights["real"][..., None, :] * h + weights["imaginary"][..., None, :] * exchanged
+        return (turned + x @ weights["gamma_B"].mT,)
+
+    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
+        """lambda as a real matrix of four diagonal blocks, [[Re, -Im], [Im, Re]]."""
+        real, imaginary = weights["real"], weights["imaginary"]
+        unit = torch.eye(self.hidden, dtype=real.dtype, device=real.device)
+        return {"Lambda": real[..., None] * unit + imaginary[..., None] * unit.roll(self.pairs, dims=0)}

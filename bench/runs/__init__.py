@@ -1,0 +1,1 @@
+"""What lies on disk: a run's directory and checkpoint, the tables read from many runs, stored references."""

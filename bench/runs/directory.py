@@ -1,0 +1,273 @@
+"""The files of a run: the only module that knows what lies on disk.
+
+results/<experiment>/<run id>/
+    config.yaml       the resolved configuration
+    overrides.yaml    the command line, and the yaml chosen in every group
+    environment.json  version, commit, machine, precision
+    run.log           what happened, evaluation by evaluation
+    outcome.json      one value per column
+    <table>.npz       the rows of a table, one array per column
+    finished          written last: the names and sizes of the files above
+    .checkpoint       of a run that is not finished: where it stands
+    .lock             held by the process that trains the run
+results/<experiment>/.asked/<digest>.json    the runs that a command asked for
+
+Every file is written to a temporary name, flushed and renamed. A run without `finished`, or with files that do not
+match it, is not there and is done again. A run that failed, or was stopped from outside by a time limit, has an
+outcome and no `finished`: it has its row, and the same command goes on with it.
+
+The lock is an flock, which the system takes back when its holder ends, however it ends. On a network disk it holds
+between machines where the disk passes it on (NFS from Linux 2.6.12 and Lustre mounted with `flock` do); where it does
+not, it holds between the processes of one machine, and two machines must not be given one folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.runs.checkpoint import HEAD, update_in
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT, LOCK, ASKED = ".checkpoint", ".lock", ".asked"
+
+
+class RunDirectory:
+    """The directory of one run."""
+
+    def __init__(self, results: str | Path, run_id: str) -> None:
+        self.run_id = run_id
+        self.path = Path(results) / run_id
+
+    def begin(self, config: Mapping[str, Any], overrides: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """Say what is going to be done, before the first update; what an earlier attempt left is no longer true."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "finished").unlink(missing_ok=True)  # first: it vouches for the others
+        for old in (self.path / "outcome.json", *self.path.glob("*.npz"), *self.path.glob(".*.tmp")):
+            old.unlink(missing_ok=True)
+        self._write("overrides.yaml", _yaml(overrides))
+        self._write("environment.json", _json(environment))
+        self._write("config.yaml", _yaml(config))  # last: `load` takes it for a sign that the others are there
+
+    def finish(
+        self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]
+    ) -> None:
+        """Keep the answer."""
+        self.stop(outcome, tables, lines)
+        _flush_folder(self.path)  # after a power cut too: no marker without its files, no loss of both it and ...
+        sizes = {file.name: file.stat().st_size for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"}
+        self._write("finished", _json(sizes))
+        _flush_folder(self.path)  # ... the checkpoint
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
+
+    def stop(
+        self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]
+    ) -> None:
+        """Keep what is known of a run that was stopped from outside; the same command goes on with it."""
+        for name, columns in tables.items():
+            buffer = BytesIO()
+            np.savez_compressed(buffer, allow_pickle=False, **columns)
+            self._write(f"{name}.npz", buffer.getvalue())
+        self.fail(outcome, lines)
+
+    def fail(self, outcome: Mapping[str, Any], lines: Sequence[str]) -> None:
+        """Keep the failure; the same command tries again."""
+        self._write("run.log", "".join(f"{line}\n" for line in lines).encode())
+        self._write("outcome.json", _json(outcome))  # last: the sign that the others are there
+
+    def save_checkpoint(self, data: bytes) -> None:
+        """Keep where the run stands, in place of what was kept before."""
+        self._write(CHECKPOINT, data)
+
+    def checkpoint(self) -> bytes | None:
+        """What was kept, unchecked; None if nothing."""
+        path = self.path / CHECKPOINT
+        return path.read_bytes() if path.exists() else None
+
+    @property
+    def checkpointed_update(self) -> int:
+        """The update that its checkpoint tells, 0 without one; it is checked when it is read whole."""
+        try:
+            with (self.path / CHECKPOINT).open("rb") as file:
+                return update_in(file.read(HEAD))
+        except OSError:
+            return 0
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold the run against all other processes; False if another one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("ab") as file:
+            yield _flock(file.fileno(), fcntl.LOCK_EX)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process trains the run now."""
+        try:
+            with (self.path / LOCK).open("rb") as file:
+                return not _flock(file.fileno(), fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer is there, with all that its marker names."""
+        try:
+            sizes = json.loads((self.path / "finished").read_bytes())
+            return all((self.path / name).stat().st_size == size for name, size in sizes.items())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
+
+    @property
+    def is_finished(self) -> bool:
+        """The same; one whose marker is there and which is not whole is told."""
+        whole = self.is_whole
+        if not whole and (self.path / "finished").exists():
+            log.warning("%s is torn: it is ignored and done again", self.path)
+        return whole
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the run has an outcome: finished, failed, or stopped from outside."""
+        try:
+            outcome = self.outcome
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            log.warning("%s is torn: it is ignored and done again", self.path / "outcome.json")
+            return False
+        return outcome["outcome"] == "failed" or outcome.get("stopped", False) or self.is_whole
+
+    @property
+    def standing(self) -> str:
+        """One of finished, running, failed, stopped, interrupted (begun, and to go on), torn, missing."""
+        if self.is_locked:
+            return "running"
+        if self.is_there:
+            outcome = self.outcome
+            return "failed" if outcome["outcome"] == "failed" else "stopped" if outcome.get("stopped") else "finished"
+        if (self.path / "finished").exists():
+            return "torn"
+        return "interrupted" if self.is_begun else "missing"
+
+    @property
+    def is_begun(self) -> bool:
+        return (self.path / "config.yaml").exists()
+
+    @property
+    def has_failed(self) -> bool:
+        return self.is_there and bool(self.outcome["outcome"] == "failed")
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        return dict(json.loads((self.path / "outcome.json").read_bytes()))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(yaml.load((self.path / "config.yaml").read_bytes(), _Loader))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return dict(json.loads((self.path / "environment.json").read_bytes()))
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        return dict(yaml.load((self.path / "overrides.yaml").read_bytes(), _Loader))
+
+    def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None:
+        """One table of this run, or some of its columns; None if it was not measured."""
+        path = self.path / f"{name}.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as stored:
+            return {column: stored[column] for column in stored.files if columns is None or column in columns}
+
+    def _write(self, name: str, data: bytes) -> None:
+        write(self.path / name, data)
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    """Whether the lock is ours now; it is given back when the file is closed."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a file there whole, or leave what was there before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def note_asked(results: str | Path, overrides: Mapping[str, str]) -> None:
+    """Note the runs that a command asks for: run id and what was said to ask for it."""
+    data = _json(overrides)
+    path = Path(results) / ASKED / f"{hashlib.blake2b(data, digest_size=6).hexdigest()}.json"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write(path, data)
+
+
+def asked(results: str | Path) -> dict[str, str]:
+    """All runs that any command asked for in this folder, as `note_asked` noted them."""
+    found: dict[str, str] = {}
+    for path in sorted((Path(results) / ASKED).glob("[!.]*.json")):
+        try:
+            found |= json.loads(path.read_bytes())
+        except ValueError:
+            log.warning("%s is torn: it is ignored", path)
+    return found
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    def number(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        raise TypeError(f"{type(value)} in a json file")
+
+    return (json.dumps(data, indent=2, default=number) + "\n").encode()
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The C library where it is there, and no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _yaml(data: Mapping[str, Any]) -> bytes:
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, encoding="utf-8")

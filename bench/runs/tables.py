@@ -1,0 +1,158 @@
+"""The tidy tables made from the runs of one or several sweeps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from bench.pack.identity import class_label
+from bench.runs.directory import RunDirectory
+
+Keep: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+class Source(Protocol):
+    """What tables are made from: a run's directory, or a run that was kept in another way.
+
+    path: of the directory; its parent is the folder that the run belongs to.
+    """
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def outcome(self) -> dict[str, Any]: ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def overrides(self) -> dict[str, Any]: ...
+
+    @property
+    def environment(self) -> dict[str, Any]: ...
+
+    def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None: ...
+
+
+def _read(name: str) -> functools.cached_property[pd.DataFrame]:
+    return functools.cached_property(lambda tables: tables.read(name))
+
+
+class Tables:
+    """Tidy tables of one or several results folders: one row per observation, `run` says of which run.
+
+    runs: one row per run: its outcome, its configuration (`task.length`, `clipping.threshold`, ...) and, per group,
+        the name of the yaml chosen (`task`, `cell`, ...).
+    environments: one row per run: with what it was made.
+    evaluations, spectrum, eigenvalues, state_jacobian, state, lyapunov, jacobian_product, gradient_through_time,
+        clipping: read when first asked for.
+    """
+
+    evaluations = _read("evaluations")
+    spectrum = _read("spectrum")
+    eigenvalues = _read("eigenvalues")
+    state_jacobian = _read("state_jacobian")
+    state = _read("state")
+    lyapunov = _read("lyapunov")
+    jacobian_product = _read("jacobian_product")
+    gradient_through_time = _read("gradient_through_time")
+    clipping = _read("clipping")
+
+    def __init__(self, directories: Sequence[Source]) -> None:
+        self.directories = directories
+
+    @functools.cached_property
+    def runs(self) -> pd.DataFrame:
+        return pd.DataFrame([_run_row(directory) for directory in self.directories])
+
+    @functools.cached_property
+    def environments(self) -> pd.DataFrame:
+        return pd.DataFrame([{"run": one.run_id, **one.environment} for one in self.directories])
+
+    def of(self, runs: Collection[str]) -> Tables:
+        """The tables of some of the runs."""
+        return Tables([directory for directory in self.directories if directory.run_id in runs])
+
+    def read(self, name: str, columns: Collection[str] | None = None, keep: Keep | None = None) -> pd.DataFrame:
+        """A table, or as much of it as is wanted: of thousands of runs the whole may be more than fits.
+
+        columns: only these. keep: which rows of a run, from its columns.
+        """
+        parts = {}
+        for directory in self.directories:
+            if (part := directory.table(name, columns)) is not None:
+                if keep is not None:
+                    rows = keep(part)
+                    part = {column: values[rows] for column, values in part.items()}
+                parts[directory.run_id] = part
+        return _joined(parts)
+
+
+def _joined(parts: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """The tables of several runs under each other; words as categories, NaN where a run has no such column."""
+    if not parts:
+        return pd.DataFrame({"run": pd.Series(dtype=str)})
+    lengths = [len(next(iter(part.values()))) for part in parts.values()]
+    names = sorted(parts)
+    codes = np.repeat(np.searchsorted(names, list(parts)), lengths)
+    found = {"run": pd.Categorical.from_codes(codes, names)}
+    for column in dict.fromkeys(column for part in parts.values() for column in part):
+        pieces = [
+            part[column] if column in part else np.full(length, np.nan)
+            for part, length in zip(parts.values(), lengths, strict=True)
+        ]
+        found[column] = _words(pieces) if any(piece.dtype.kind == "U" for piece in pieces) else np.concatenate(pieces)
+    return pd.DataFrame(found)
+
+
+def _words(pieces: Sequence[np.ndarray]) -> pd.Categorical:
+    """One column of words, run by run: each has few different ones; a run without them has NaN."""
+    split = [np.unique(piece, return_inverse=True) for piece in pieces if piece.dtype.kind == "U"]
+    names = sorted({str(name) for words, _ in split for name in words})
+    codes = iter(np.searchsorted(names, words)[inverse].astype(np.int16) for words, inverse in split)
+    missing = (np.full(len(piece), -1, np.int16) if piece.dtype.kind != "U" else next(codes) for piece in pieces)
+    return pd.Categorical.from_codes(np.concatenate(list(missing)), names)
+
+
+def load(*folders: str | Path) -> Tables:
+    """Tables of all finished and failed runs below the folders.
+
+    A run that lies in several folders is taken from the first. Raises FileNotFoundError if a folder is not there or
+    holds no run.
+    """
+    directories: dict[str, RunDirectory] = {}
+    for folder in map(Path, folders):
+        candidates = [RunDirectory(folder, path.parent.name) for path in sorted(folder.glob("*/config.yaml"))]
+        there = [directory for directory in candidates if directory.is_there or directory.is_finished]
+        if not there:
+            raise FileNotFoundError(f"{folder}: holds no finished run; give a results folder such as results/quick")
+        directories |= {directory.run_id: directory for directory in there if directory.run_id not in directories}
+    return Tables(list(directories.values()))
+
+
+def _run_row(directory: Source) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": directory.run_id, "folder": str(directory.path.parent), "message": None}
+    for name, value in directory.outcome.items():
+        row[name] = np.nan if value is None else value
+    config = directory.config
+    remedies = ", ".join(config.get("remedies", {})) or "none"
+    return {**row, **flat(config), **directory.overrides["choices"], "remedies": remedies}
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Nested configuration as one level of dotted keys; a class is named as in a run's identity, not by its file."""
+    if isinstance(node, Mapping):
+        inner = [flat(value, f"{path}.{name}" if path else str(name)) for name, value in node.items()]
+        return {name: value for part in inner for name, value in part.items()}
+    if path.rpartition(".")[2] == "_target_":
+        return {path: class_label(node)}
+    return {path: str(node) if isinstance(node, list) else node}

@@ -1,0 +1,1 @@
+"""One training run as a checked configuration, and the loop that trains a pack of them."""

@@ -1,0 +1,61 @@
+"""The sequences that a pack is trained on, judged by and looked at with; each purpose has its own streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bench.pack.streams import Stream
+from tasks.task import Batch, Task
+
+CHUNK = 64  # sequences that the pack is judged by at a time; each chunk has its own stream, so this is part of the data
+NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that it has about this many numbers,
+NUMBERS_AHEAD_ON_GPU = 2**26  # where it takes longer to ask for them than to draw them
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Of every replica, by its seed; where a task has a collection to be judged by, that is the same for all."""
+
+    task: Task
+    seeds: Sequence[int]
+    dtype: torch.dtype
+    device: torch.device
+
+    def stream(self, purpose: str, updates: Sequence[int] | int | None = None) -> Stream:
+        """The random numbers of every replica for one purpose."""
+        return Stream(self.seeds, purpose, updates, self.dtype, self.device)
+
+    def training(self, size: int, updates: range) -> Iterator[Batch]:
+        """The batch of each of these updates, `size` sequences."""
+        numbers = self.task.steps * (self.task.inputs + 1) * size * len(self.seeds)
+        at_once = NUMBERS_AHEAD if self.device.type == "cpu" else NUMBERS_AHEAD_ON_GPU
+        ahead = max(1, at_once // numbers)
+        for start in updates[::ahead]:
+            drawn = range(start, min(start + ahead, updates.stop))
+            batches = self.task.sample(self.stream("train", drawn), size)
+            yield from map(batches.at, range(len(drawn)))
+
+    def judged(self, purpose: str, count: int) -> Iterator[Batch]:
+        """`count` sequences that are never trained on, in chunks; of a collection its first ones."""
+        collection = self._collection(purpose, count)
+        total = count if collection is None else collection.inputs.shape[1]
+        for k, start in enumerate(range(0, total, CHUNK)):
+            if collection is None:
+                yield self.task.sample(self.stream(purpose, [k]), min(CHUNK, total - start)).at(0)
+            else:
+                yield collection.at((slice(None), slice(start, start + CHUNK)))
+
+    def probe(self, count: int) -> Batch:
+        """`count` sequences for measurements, the same at every update."""
+        return self._collection("heldout", count) or self.task.sample(self.stream("probe"), count)
+
+    def _collection(self, purpose: str, count: int) -> Batch | None:
+        """The first `count` of a task's own collection, for every replica; None where it has none."""
+        collection = self.task.collection(purpose)
+        if collection is None:
+            return None
+        first = collection._replace(inputs=collection.inputs.to(self.dtype)).at(slice(count))
+        return first.mapped(lambda part: part.to(self.device).expand(len(self.seeds), *part.shape))

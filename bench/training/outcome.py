@@ -1,0 +1,103 @@
+"""How a run ended: one word, and the numbers that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PARTIAL_SKILL = 0.1
+EXPLODED = 100.0  # times the baseline loss
+LAST = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: the columns of the table `runs` that are neither its configuration nor where it lies.
+
+    outcome: one word, as `ended` gives it, or `failed`. solved_rule: when its task counts as solved.
+    solved_at, mastered_at: update of the first of the evaluations in a row that met the rule; None if none did.
+    diverged_at, ended_at: update after which its gradient was not finite, or at which the stop rule ended it.
+    stopped: whether a limit from outside ended it.
+    final_loss, final_skill, final_accuracy: on fresh sequences, at the end; NaN if it diverged.
+    baseline_loss, chance_accuracy, min_lag, mean_lag, steps: of its task; lags and steps in time steps.
+    scored_first, scored_last: the first and last scored step, counted from 1.
+    parameters, recurrent_parameters: trained numbers, all and those from state to state.
+    sequences: trained on. seconds: its share of the time that its packs took. pack_width: replicas in its last pack.
+    """
+
+    outcome: str
+    solved_rule: str
+    solved_at: int | None
+    mastered_at: int | None
+    diverged_at: int | None
+    ended_at: int | None
+    stopped: bool
+    final_loss: float
+    final_skill: float
+    final_accuracy: float
+    baseline_loss: float
+    chance_accuracy: float
+    min_lag: int
+    mean_lag: float
+    steps: int
+    scored_first: int
+    scored_last: int
+    parameters: int
+    recurrent_parameters: int
+    sequences: int
+    seconds: float
+    pack_width: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A task is solved at a `quantity` of at least `least` at `in_a_row` evaluations in a row.
+
+    quantity: `skill`, which is 1 - loss/baseline, or `accuracy`. kept: what it must still be at the end of a run.
+    """
+
+    quantity: str
+    least: float
+    in_a_row: int
+    kept: float
+
+    def __str__(self) -> str:
+        times = f"{self.in_a_row} evaluations in a row" if self.in_a_row > 1 else "one evaluation"
+        return f"{self.quantity} of at least {self.least:g} at {times}"
+
+    def first_met(self, updates: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray) -> int | None:
+        """The update of the first of the evaluations in a row, or None."""
+        met = np.asarray(values) >= self.least  # NaN is not
+        for k in range(len(met) - self.in_a_row + 1):
+            if met[k : k + self.in_a_row].all():
+                return int(updates[k])
+        return None
+
+    def held_lately(self, values: Sequence[float] | np.ndarray) -> int:
+        """At how many of the last evaluations in a row it held."""
+        fails = np.flatnonzero(~(np.asarray(values)[::-1] >= self.least))
+        return int(fails[0]) if len(fails) else len(values)
+
+
+def ended(
+    skills: Sequence[float] | np.ndarray, *, diverged: bool, alive: bool, solved_at: int | None, kept: bool
+) -> str:
+    """The first that fits.
+
+    diverged: the gradient was not finite under `stop`, or the held-out loss above 100 x baseline (or not finite) at the
+        last 3 evaluations.
+    dead: every unit 0 on the held-out set at the end.
+    solved: the rule was met, and the final number has `kept` it. relapsed: met once, and not kept.
+    partial: median skill of the last 3 evaluations at least .1. stuck: the rest.
+    (A run that raised an exception is `failed`; that is said where it is caught.)
+    """
+    last = np.asarray(skills[-LAST:], dtype=float)
+    if diverged or not (last >= 1 - EXPLODED).any():
+        return "diverged"
+    if not alive:
+        return "dead"
+    if solved_at is not None:
+        return "solved" if kept else "relapsed"
+    return "partial" if np.median(last) >= PARTIAL_SKILL else "stuck"

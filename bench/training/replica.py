@@ -1,0 +1,174 @@
+"""A training run as a checked configuration, and what may share a pack."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from bench.engines.engine import MATHEMATICS
+from bench.measurements.measurement import Measurement
+from bench.methods.clipping import Clipping
+from bench.methods.nonfinite import Nonfinite
+from bench.methods.optimizers import Optimizer
+from bench.methods.remedies.remedy import Remedy
+from bench.methods.schedules import Schedule
+from bench.nets.cells.cell import Cell
+from bench.nets.initializers import Initializers
+from bench.nets.network import Network
+from bench.pack.fields import per_replica_fields
+from bench.pack.identity import class_label
+from bench.training.outcome import Rule
+from tasks.task import Task
+
+MASTERED = 0.99
+KEPT = 0.9  # skill that a run must end with to count as solved still
+MAY_LOSE = 0.05  # of the accuracy that a historical rule asks for
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run is judged on sequences it never trained on.
+
+    every: updates between evaluations; None for a sixtieth of the run.
+    sequences: size of the held-out set, the same at every evaluation. final: of the fresh set for the last number.
+        A task of collected data is judged on fewer where it has no more.
+    rule: `skill`, the suite's rule, or `historical`, the accuracy that the task's source asks for, once.
+    solved: skill that counts as solved. in_a_row: at so many evaluations in a row.
+    enough: a run ends once the rule has held at so many evaluations in a row, at least as many as it asks for; None to
+        train on.
+    Raises ValueError on values out of range.
+    """
+
+    every: int | None
+    sequences: int
+    final: int
+    rule: Literal["skill", "historical"]
+    solved: float
+    in_a_row: int
+    enough: int | None
+
+    def __post_init__(self) -> None:
+        least = {"every": 1, "sequences": 1, "final": 1, "in_a_row": 1}
+        least["enough"] = self.in_a_row if self.rule == "skill" else 1
+        for name, number in least.items():
+            value = getattr(self, name)
+            if value is not None and value < number:
+                raise ValueError(f"{name}={value}: at least {number}")
+
+    def updates(self, last: int) -> set[int]:
+        """When to evaluate in a run of `last` updates."""
+        return {*range(0, last, self.every or max(1, last // 60)), last}
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One training run: everything its result depends on.
+
+    Its loss is averaged over the batch and the scored steps. updates: how many. batch_size: sequences per update.
+    precision: `float32` or `float64`. seed: >= 0, of all its random numbers.
+    Raises ValueError on values out of range.
+    """
+
+    task: Task
+    cell: Cell
+    initializer: Initializers
+    clipping: Clipping
+    nonfinite: Nonfinite
+    optimizer: Optimizer
+    schedule: Schedule
+    remedies: dict[str, Remedy]
+    measurement: dict[str, Measurement]
+    evaluation: Evaluation
+    precision: Literal["float32", "float64"]
+    seed: int
+    updates: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("updates", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: at least {least}")
+        for name, remedy in self.remedies.items():
+            reason = remedy.refusal(self.task)
+            if reason is not None:
+                raise ValueError(f"remedies={name}: {reason} ({type(self.task).__name__.lower()}); leave it out")
+        if self.evaluation.rule == "historical" and self.task.historical_accuracy is None:
+            name = type(self.task).__name__.lower()
+            raise ValueError(
+                f"evaluation.rule=historical: the source of {name} as {self.task.variant} names none; use skill"
+            )
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """When the task counts as `solved`, and by the stricter skill as `mastered`."""
+        judged, asked = self.evaluation, self.task.historical_accuracy
+        solved = Rule("skill", judged.solved, judged.in_a_row, KEPT)
+        if judged.rule == "historical" and asked is not None:
+            solved = Rule("accuracy", asked, 1, asked - MAY_LOSE)
+        return {"solved": solved, "mastered": Rule("skill", MASTERED, judged.in_a_row, KEPT)}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+    @property
+    def network(self) -> Network:
+        """Its cell, as its remedies want it, with the readout that its task asks for."""
+        cell = self.cell
+        for remedy in self.remedies.values():
+            cell = remedy.cell(cell)
+        masked = any(remedy.masks for remedy in self.remedies.values())
+        return Network(cell, self.task.inputs, self.task.outputs, masked)
+
+    @property
+    def treated(self) -> bool:
+        """Whether its clipping rule or a remedy has to do with what happens within a pass."""
+        return self.clipping.repairs or bool(self.remedies)
+
+    @property
+    def run_id(self) -> str:
+        """Digest of the question that this run answers; the same question has the same id."""
+        return _digest({"mathematics": MATHEMATICS, **described(self)})
+
+    @property
+    def pack_key(self) -> str:
+        """Digest of all that replicas of one pack have in common."""
+        shared = described(self, per_replica=False)
+        return _digest({name: value for name, value in shared.items() if name not in ("seed", "initializer")})
+
+
+def described(component: Any, per_replica: bool = True) -> Any:
+    """A component as plain data: its class and version, its fields, and the fingerprint of data outside the suite.
+
+    Left out are fields whose metadata say that they are no part of its identity (`identity=False`: where data lie),
+    and on demand the `PerReplica` ones.
+    """
+    if dataclasses.is_dataclass(component) and not isinstance(component, type):
+        kind = type(component)
+        left_out = () if per_replica else per_replica_fields(component)
+        names = [
+            field.name
+            for field in dataclasses.fields(component)
+            if field.name not in left_out and field.metadata.get("identity", True)
+        ]
+        fields = {name: described(getattr(component, name), per_replica) for name in names}
+        if isinstance(component, Task) and component.fingerprint:
+            fields["data"] = component.fingerprint
+        return {
+            "class": class_label(f"{kind.__module__}.{kind.__name__}"),
+            "version": getattr(kind, "version", 1),
+            **fields,
+        }
+    if isinstance(component, Mapping):
+        return {name: described(value, per_replica) for name, value in component.items()}
+    return component
+
+
+def _digest(data: object) -> str:
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=6).hexdigest()

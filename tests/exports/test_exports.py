@@ -1,0 +1,115 @@
+"""What is exported is what stands on disk."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.exports.logger import Logger, final, series
+from bench.exports.mlflow import MLflow
+from bench.exports.tensorboard import TensorBoard
+from bench.runs.directory import RunDirectory
+
+MOST = 1.7976931348623157e308  # what MLflow makes of infinity
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run with three evaluations, one of them not finite, and the spectrum of two gates."""
+    directory = RunDirectory(tmp_path / "results", "0123456789ab")
+    choices = {"task": "adding", "cell": "lstm"}
+    config = {"task": {"length": 20}, "updates": 20, "clipping": {"threshold": np.inf}}
+    directory.begin(config, {"overrides": [], "choices": choices}, {"torch": "2.13.0"})
+    tables = {
+        "evaluations": {
+            "update": np.array([0, 10, 20], dtype=np.int32),
+            "loss": np.array([1 / 3, 1e-17, np.inf]),
+            "skill": np.array([0.1, np.nan, 1.0]),
+        },
+        "spectrum": {
+            "update": np.array([0, 0, 20, 20], dtype=np.int32),
+            "block": np.array(["W_hi", "W_hf"] * 2),
+            "spectral_radius": np.array([0.5, 0.6, 0.7, 0.8]),
+        },
+    }
+    directory.finish({"outcome": "solved", "solved_at": 10, "final_skill": 2 / 3, "diverged_at": None}, tables, [])
+    return directory
+
+
+@pytest.fixture
+def expected(run: RunDirectory) -> dict[str, tuple[list[int], list[float]]]:
+    """What a program must have afterwards, read off the files."""
+    numbers = {name: (update.tolist(), value.tolist()) for name, update, value in series(run)}
+    return numbers | {f"outcome/{name}": ([20], [value]) for name, value in final(run).items()}
+
+
+def test_series_are_the_columns_of_the_tables(expected):
+    assert expected["evaluations/loss"] == ([0, 10, 20], [1 / 3, 1e-17, np.inf])
+    assert expected["spectrum/spectral_radius/W_hf"] == ([0, 20], [0.6, 0.8])
+    assert expected["outcome/final_skill"] == ([20], [2 / 3])
+    assert set(expected) == {
+        *("evaluations/loss", "evaluations/skill", "spectrum/spectral_radius/W_hf", "spectrum/spectral_radius/W_hi"),
+        *("outcome/solved_at", "outcome/final_skill"),
+    }
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_has_the_numbers_of_the_disk(run, expected, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    logger = TensorBoard(str(tmp_path / "tensorboard"))
+    for _ in range(2):  # the second takes the place of the first
+        logger.export(run)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / run.run_id), {"tensors": 0})
+    events.Reload()
+    texts = {f"{name}/text_summary" for name in ("configuration", "outcome", "made with")}
+    assert set(events.Tags()["tensors"]) == {*expected, *texts}
+    for name, (updates, values) in expected.items():
+        found = events.Tensors(name)
+        assert [event.step for event in found] == updates
+        np.testing.assert_array_equal([make_ndarray(event.tensor_proto).item() for event in found], values)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own dependencies
+def test_mlflow_has_the_numbers_of_the_disk(run, expected, tmp_path):
+    logger = MLflow(f"sqlite:///{tmp_path}/store/mlflow.db", "memory")
+    for _ in range(2):
+        logger.export(run)
+    import mlflow
+
+    client = mlflow.MlflowClient(logger.uri)
+    (made,) = client.search_runs([client.get_experiment_by_name("memory").experiment_id])
+    assert made.data.tags["run"] == run.run_id
+    assert made.data.params["task.length"] == "20"
+    assert made.data.params["chosen/cell"] == "lstm"
+    assert set(made.data.metrics) == set(expected)
+    for name, (updates, values) in expected.items():
+        history = client.get_metric_history(made.info.run_id, name)
+        assert [metric.step for metric in history] == updates
+        np.testing.assert_array_equal(
+            [metric.value for metric in history], np.nan_to_num(values, nan=np.nan, posinf=MOST)
+        )
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "fields"), [("tensorboard", TensorBoard, ["x"]), ("mlflow", MLflow, ["x", "y"])]
+)
+def test_a_missing_package_is_one_line_that_says_what_to_install(package, kind, fields, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=rf"^{package}: is not installed; pip install '.*\[{package}\]'$"):
+        kind(*fields)
+
+
+def test_an_export_that_fails_leaves_the_run_as_it_is(run, caplog):
+    class Broken(Logger):
+        def export(self, run):
+            raise OSError("no space")
+
+    Broken().hand_over(run)
+    assert caplog.messages == [f"run {run.run_id} was not exported (logger=broken): OSError: no space"]
+    assert run.is_finished

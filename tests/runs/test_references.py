@@ -1,0 +1,141 @@
+"""References are the results they were made from, and stand beside others as those would."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import reference, report
+from bench.analysis import tables
+from bench.analysis.settings import distinguished
+from bench.runs import references
+from bench.runs.tables import Tables, load
+from tests.analysis.conftest import make_up
+
+QUIET = ("spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product")
+QUIET = (*QUIET, "gradient_through_time", "clipping")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder of runs of two cells on two tasks, kept as the reference `known` beside it."""
+    known = make_up(tmp_path / "known", cells=["tanh", "lstm"], thresholds=[1.0], without=QUIET)
+    assert reference.main([str(known), "--out", str(tmp_path)]) == 0
+    return tmp_path
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Another cell, on one of the tasks."""
+    return rename(make_up(tmp_path / "mine", {"adding": 40}, ["irnn"], [1.0], without=QUIET))
+
+
+def said(results: Path, line: str) -> None:
+    """Add a line to the configuration of every run."""
+    for config in results.glob("*/config.yaml"):
+        config.write_text(f"{config.read_text()}{line}\n")
+        sizes = {path.name: path.stat().st_size for path in config.parent.iterdir() if path.name != "finished"}
+        (config.parent / "finished").write_text(json.dumps(sizes))
+
+
+def rename(results: Path) -> Path:
+    """Give runs ids of their own, as different questions have."""
+    for run in sorted(results.iterdir()):
+        run.rename(results / f"f{run.name[1:]}")
+    return results
+
+
+def test_a_reference_has_the_tables_of_its_folder(made):
+    folder, kept = load(made / "known"), Tables(references.read("known", made))
+    for name in ("runs", "environments", "evaluations"):
+        one, other = getattr(folder, name), getattr(kept, name)
+        dropped = ["folder", "results"]  # where it lay
+        one, other = (table.drop(columns=dropped, errors="ignore") for table in (one, other))
+        pd.testing.assert_frame_equal(one, other, check_dtype=False, check_categorical=False)
+    for table in (tables.overview, tables.estimates, tables.comparisons):
+        one, other = (table(distinguished(results.runs)) for results in (folder, kept))
+        pd.testing.assert_frame_equal(one.numbers, other.numbers)
+        assert one.text.equals(other.text)
+
+
+def test_its_bytes_say_nothing_of_when_and_where(made, tmp_path):
+    said(made / "known", f"results: {made / 'known'}")
+    references.keep(load(made / "known").directories, "known", made)
+    again = tmp_path / "elsewhere" / "known"
+    again.parent.mkdir()
+    (made / "known").rename(again)
+    references.keep(load(again).directories, "known", again.parent)
+    assert (again.parent / "known.json.gz").read_bytes() == (made / "known.json.gz").read_bytes()
+    assert str(tmp_path) not in gzip.decompress((made / "known.json.gz").read_bytes()).decode()
+
+
+def test_a_new_cell_stands_beside_the_known_ones_in_paired_comparisons(made, mine):
+    both = references.beside(load(mine), "known", made)
+    runs = distinguished(both.runs)
+    assert set(zip(runs["task"], runs["cell"], strict=True)) == {("adding", cell) for cell in ("tanh", "irnn", "lstm")}
+    comparisons = tables.comparisons(runs).numbers
+    assert set(zip(comparisons["a"], comparisons["b"], comparisons["pairing"], strict=True)) == {
+        *((("tanh", "irnn", "paired (data)")), ("irnn", "lstm", "paired (data)"), ("tanh", "lstm", "paired (data)"))
+    }
+
+
+def test_a_run_that_was_done_again_counts_once(made):
+    again = rename(make_up(made / "again", {"adding": 40}, ["tanh", "irnn"], [1.0], seeds=2, without=QUIET))
+    for config in again.glob("*/config.yaml"):
+        config.write_text(config.read_text().replace("threshold: 1.0", "threshold: 1"))
+    said(again, "of_a_later_version: null")
+    runs = references.beside(load(again), "known", made).runs
+    counts = runs.groupby(["cell", "folder"]).size()
+    assert counts.to_dict() == {
+        **{("irnn", str(again)): 2, ("tanh", str(again)): 2},
+        **{("tanh", "known"): 1, ("lstm", "known"): 3},  # of three seeds, two were done again
+    }
+
+
+@pytest.mark.parametrize("task", [{"adding": 41}, {"copying": 10}])
+def test_other_data_are_nothing_to_compare_with(made, task, tmp_path):
+    other = rename(make_up(tmp_path / "other", task, ["irnn"], [1.0], seeds=1, without=QUIET))
+    if "copying" in task:
+        assert set(references.beside(load(other), "known", made).runs["task"]) == {"copying"}
+        return
+    with pytest.raises(references.NoReference, match="has none of the tasks of these results; it has task=adding"):
+        references.beside(load(other), "known", made)
+
+
+def test_the_report_shows_them_and_says_that_they_are_references(made, mine, monkeypatch, capsys):
+    monkeypatch.setattr(references, "HERE", made)
+    beside: Callable[..., Tables] = references.beside
+    monkeypatch.setattr(references, "beside", lambda results, name: beside(results, name, made))
+    assert report.main([str(mine), "--against", "known"]) == 0
+    page = (mine / "report" / "report.html").read_text()
+    assert page.count("<td>reference</td>") == 6
+    assert page.count(">config.yaml</a>") == 3
+    assert "<title>Report: mine, known</title>" in page
+    assert "| adding | lstm | 1    | 3 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", references.names())
+def test_references_of_the_suite_are_small_and_whole(name):
+    path = references.HERE / f"{name}{references.ENDING}"
+    assert path.stat().st_size < 500_000
+    results = Tables(references.read(name))
+    assert results.runs["outcome"].notna().all()
+    assert set(results.evaluations["run"]) == set(results.runs["run"])
+    assert {"commit", "torch", "processor"} <= set(results.environments)
+    assert (results.runs["results"] == f"results/{name}").all()
+
+
+def test_quick_is_among_them():
+    assert "quick" in references.names()
+    assert len(references.read("quick")) == 120
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
+    assert reference.main([str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
