@@ -42,8 +42,7 @@ class MarkedPair(Task):
         super().__post_init__()
         least = {"pascanu": 10, "hochreiter": FIRST_PAIRS + 1}.get(self.variant, 2)
         if self.length < least:
-            name = type(self).__name__.lower()
-            raise ValueError(f"length={self.length}: {name} as {self.variant} needs at least {least} steps")
+            raise ValueError(f"length={self.length}: {self.name} as {self.variant} needs at least {least} steps")
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tasks.naming import Named
+
 
 class Random(Protocol):
     """Where a task's random numbers come from; each draw is [..., *shape], the leading axes belong to the stream."""
@@ -47,7 +49,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Task(ABC):
+class Task(Named, ABC):
     """A source of sequences with known answers.
 
     Letters: B sequences, T time steps (`steps`), I `inputs`, O `outputs`, A scored steps. Steps count from 0.
@@ -65,8 +67,7 @@ class Task(ABC):
 
     def __post_init__(self) -> None:
         if self.variant not in self.variants:
-            name = type(self).__name__.lower()
-            raise ValueError(f"variant={self.variant}: {name} has the variants {', '.join(self.variants)}")
+            raise ValueError(f"variant={self.variant}: {self.name} has the variants {', '.join(self.variants)}")
 
     @property
     @abstractmethod

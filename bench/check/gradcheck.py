@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bench.analysis.table import Table
-from bench.engines.engine import Gradients, Masks, Program, Treatment
+from bench.engines.engine import Gradients, Interventions, Masks, Program
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
-from bench.methods.remedies.remedy import Look
+from bench.methods.remedies.remedy import PackView
 from bench.pack.streams import Stream
 from tasks.task import Batch
 
@@ -99,7 +99,7 @@ def check(overrides: Sequence[str], tolerance: float) -> Check:
     if replica.precision != "float64":
         raise ConfigError(f"precision={replica.precision}: differences of a loss need float64")
     network = replica.network
-    program = asked.engine.program(network, replica.task, Treatment(remedies=replica.remedies))
+    program = asked.engine.program(network, replica.task, Interventions(remedies=replica.remedies))
 
     def stream(purpose: str) -> Stream:
         return Stream([replica.seed], purpose, dtype=torch.float64, device=device)
@@ -118,7 +118,7 @@ def check(overrides: Sequence[str], tolerance: float) -> Check:
         slope, uncertainty = _slopes(question.loss, flat, places[name].flatten())
         slope, uncertainty = (values.view_as(gradient) for values in (slope, uncertainty))
         comparisons.append(_comparison(name, gradient, slope, uncertainty, tolerance))
-    engine, cell, task = (type(part).__name__ for part in (asked.engine, replica.cell, replica.task))
+    engine, cell, task = asked.engine.name, replica.cell.name, replica.task.name
     sizes = f"hidden={replica.cell.hidden}, {replica.task.steps} steps, batch_size={replica.batch_size}"
     return Check(f"{engine} on {cell} and {task} ({sizes}): loss {float(loss):.6g}", tolerance, comparisons)
 
@@ -146,14 +146,14 @@ class _Question:
     masks: Masks
     trained: Tensor
 
-    def _look(self, flat: Tensor, batch: Batch) -> Look:
-        losses = self.program.treatment.losses(self.program.task)
-        return Look(self.program.network, self.program.task, flat, self.trained, batch, losses, update=0)
+    def _view(self, flat: Tensor, batch: Batch) -> PackView:
+        losses = self.program.interventions.losses(self.program.task)
+        return PackView(self.program.network, self.program.task, flat, self.trained, batch, losses, update=0)
 
-    def _pass(self, flat: Tensor) -> tuple[Gradients, Look]:
+    def _pass(self, flat: Tensor) -> tuple[Gradients, PackView]:
         rows = [0] * len(flat)
         batch, masks = self.batch.at(rows), Masks(*(mask if mask is None else mask[rows] for mask in self.masks))
-        return self.program.gradients(flat, batch, masks=masks), self._look(flat, batch)
+        return self.program.gradients(flat, batch, masks=masks), self._view(flat, batch)
 
     def loss(self, flat: Tensor) -> Tensor:
         """[N, P] -> [N]."""
@@ -165,14 +165,14 @@ class _Question:
         A remedy's penalty is compared with autograd's derivative of its price, for differences of |w| have a kink at
         0: what the two are apart is added here.
         """
-        gradients, look = self._pass(flat)
+        gradients, view = self._pass(flat)
         gradient = gradients.gradient
-        for name, remedy in self.program.treatment.remedies.items():
-            penalty = remedy.penalty(look)
+        for name, remedy in self.program.interventions.remedies.items():
+            penalty = remedy.penalty(view)
             if penalty is None:
                 continue
             at = flat.detach().requires_grad_()
-            price = remedy.price(replace(look, flat=at))
+            price = remedy.price(replace(view, flat=at))
             if price is None:
                 raise ConfigError(
                     f"remedies={name}: its gradient is by definition not that of a loss; leave it out here"

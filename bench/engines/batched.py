@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.nets.cells.elman import Elman
 from bench.nets.cells.gru import GRU
 from bench.nets.cells.lstm import LSTM
@@ -35,10 +35,10 @@ class Batched(Engine):
     def supports(self, network: Network, device: torch.device) -> bool:
         return type(network.cell) in _SWEEPS and not network.masked
 
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return BatchedProgram(network, task, treatment)
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
+        return BatchedProgram(network, task, interventions)
 
-    def kept(self, network: Network, steps: int, sequences: int) -> int:
+    def activation_count(self, network: Network, steps: int, sequences: int) -> int:
         blocks = {LSTM: 6, GRU: 4}.get(type(network.cell), 0)  # the gates; c, tanh(c)
         rows = 2 if isinstance(network.cell, Elman) and network.cell.activation == "silu" else 1  # h; the sigmoid
         return steps * sequences * (blocks * network.padded_hidden + rows * _row(network))
@@ -47,8 +47,8 @@ class Batched(Engine):
 class BatchedProgram(Program):
     """The loops over time; what a step does is the `Sweep` of the cell."""
 
-    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
-        super().__init__(network, task, treatment)
+    def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
+        super().__init__(network, task, interventions)
         self._sweeps: dict[tuple[object, ...], Sweep] = {}
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
@@ -114,9 +114,9 @@ class BatchedProgram(Program):
 
     def _repair(self, sweep: Sweep, first: bool) -> None:
         """Clip dL/dh_t, or after it the derivatives by the other parts of the state, where the rule clips them."""
-        if self.treatment.repairs:
+        if self.interventions.clips_state_gradient:
             for name in list(sweep.d_states)[:1] if first else list(sweep.d_states)[1:]:
-                sweep.d_states[name].copy_(self.treatment.repaired(sweep.d_states[name]))
+                sweep.d_states[name].copy_(self.interventions.clipped_state_gradient(sweep.d_states[name]))
 
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Of all steps `read` [S, R, B, padded O] to those scored, [R, B, A, O]."""

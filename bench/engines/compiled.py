@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bench.engines import building
-from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.nets.cells.cell import Cell
 from bench.nets.cells.elman import Elman
 from bench.nets.cells.gru import GRU
@@ -41,16 +41,16 @@ LOSSES = ("given", "squared error", "cross-entropy")  # likewise
 class Compiled(Engine):
     """Elman with tanh or ReLU, LSTM and GRU, on a CPU with a C compiler."""
 
-    repairs = False
+    clips_state_gradient = False
     one_at_a_time = True
 
     def supports(self, network: Network, device: torch.device) -> bool:
         return device.type == "cpu" and not network.masked and _kind(network.cell) in KINDS and available()
 
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return CompiledProgram(network, task, treatment)
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
+        return CompiledProgram(network, task, interventions)
 
-    def kept(self, network: Network, steps: int, sequences: int) -> int:
+    def activation_count(self, network: Network, steps: int, sequences: int) -> int:
         per_step = {"lstm": 7, "gru": 5}.get(_kind(network.cell), 1)  # h; c, tanh(c); the blocks where there are gates
         return per_step * steps * sequences * network.padded_hidden
 
@@ -60,9 +60,9 @@ def _kind(cell: Cell) -> str:
     return cell.activation if type(cell) is Elman else {LSTM: "lstm", GRU: "gru"}.get(type(cell), "")
 
 
-def _loss(task: Task, treatment: Treatment) -> str:
+def _loss(task: Task, interventions: Interventions) -> str:
     """The kernel's name of the losses that are trained on; "given" if it has none and is given their gradient."""
-    if type(task).losses is not Task.losses or treatment.losses(task) != task.losses:
+    if type(task).losses is not Task.losses or interventions.losses(task) != task.losses:
         return "given"
     return "cross-entropy" if task.classes else "squared error"
 
@@ -106,9 +106,9 @@ def kernel(dtype: torch.dtype) -> ctypes.CDLL:
 class CompiledProgram(Program):
     """One call for the gradients of a pack; the buffers of each shape of batch are kept."""
 
-    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
-        super().__init__(network, task, treatment)
-        self.loss = _loss(task, treatment)
+    def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
+        super().__init__(network, task, interventions)
+        self.loss = _loss(task, interventions)
         self._passes: dict[tuple[object, ...], Pass] = {}
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:

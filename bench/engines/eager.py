@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.nets.cells.cell import State, held
 from bench.nets.network import Network
 from tasks.task import Batch, Task
@@ -23,8 +23,8 @@ class Eager(Engine):
     def supports(self, network: Network, device: torch.device) -> bool:
         return True
 
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return EagerProgram(network, task, treatment)
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
+        return EagerProgram(network, task, interventions)
 
 
 class EagerProgram(Program):
@@ -45,8 +45,8 @@ class EagerProgram(Program):
         parts = []
         for rows, width in self._programs(len(flat)):
             chosen = Masks(*(mask if mask is None else mask[rows] for mask in masks))
-            treated = EagerProgram(self.network, self.task, self.treatment.at(rows))
-            loss, gradient, traces = treated._gradients(flat[rows], batch.at(rows), trace, chosen)
+            chosen_program = EagerProgram(self.network, self.task, self.interventions.at(rows))
+            loss, gradient, traces = chosen_program._gradients(flat[rows], batch.at(rows), trace, chosen)
             parts.append(Gradients(loss[:width], gradient[:width], {n: norms[:width] for n, norms in traces.items()}))
         joined_traces = {name: torch.cat([part.trace[name] for part in parts]) for name in parts[0].trace}
         return Gradients(
@@ -58,8 +58,8 @@ class EagerProgram(Program):
         with torch.enable_grad():
             states, outputs = self._unroll(flat, batch, masks)
             for part in (part for state in states for part in state):
-                if self.treatment.repairs:
-                    part.register_hook(self.treatment.repaired)
+                if self.interventions.clips_state_gradient:
+                    part.register_hook(self.interventions.clipped_state_gradient)
                 if trace:
                     part.retain_grad()
             loss = self.training_loss(outputs, batch.targets)

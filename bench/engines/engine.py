@@ -15,6 +15,7 @@ from bench.methods.remedies.remedy import Losses, Remedy
 from bench.nets.network import Network
 from bench.pack.fields import indexed
 from bench.pack.streams import Stream
+from tasks.naming import Named
 from tasks.task import Batch, Task, own_last
 
 MATHEMATICS = 1  # part of every run's identity: raised when a mended formula changes what engines answer
@@ -55,16 +56,16 @@ class Masks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Treatment:
+class Interventions:
     """What the clipping rule and the remedies of a pack, by name, do within a pass."""
 
     clipping: Clipping | None = None
     remedies: Mapping[str, Remedy] = field(default_factory=dict)
 
-    def at(self, rows: list[int]) -> Treatment:
+    def at(self, rows: list[int]) -> Interventions:
         """For some replicas of the pack."""
         clipping = None if self.clipping is None else indexed(self.clipping, rows)
-        return Treatment(clipping, {name: indexed(remedy, rows) for name, remedy in self.remedies.items()})
+        return Interventions(clipping, {name: indexed(remedy, rows) for name, remedy in self.remedies.items()})
 
     def losses(self, task: Task) -> Losses:
         """Those to train on."""
@@ -74,42 +75,47 @@ class Treatment:
         return losses
 
     @property
-    def repairs(self) -> bool:
-        """Whether the gradient is clipped on its way back through time."""
-        return self.clipping is not None and self.clipping.repairs
+    def within_a_pass(self) -> bool:
+        """Whether any of them has to do with what happens within a pass."""
+        return self.clips_state_gradient or bool(self.remedies)
 
-    def repaired(self, d_state: Tensor) -> Tensor:
+    @property
+    def clips_state_gradient(self) -> bool:
+        """Whether the gradient is clipped on its way back through time."""
+        return self.clipping is not None and self.clipping.clips_state_gradient
+
+    def clipped_state_gradient(self, d_state: Tensor) -> Tensor:
         """dL/dh_t (or dL/dc_t) of the mean over B sequences, [R, B, H], clipped as that of each one's own loss."""
         assert self.clipping is not None
         sequences = d_state.shape[-2]
-        return self.clipping.repaired(d_state * sequences) / sequences
+        return self.clipping.clipped_state_gradient(d_state * sequences) / sequences
 
 
 NO_MASKS = Masks()
-UNTREATED = Treatment()
+NO_INTERVENTIONS = Interventions()
 
 
 class Program(ABC):
     """An engine set up for one network and task; it may keep buffers between calls.
 
     Where lengths vary, a sequence that has ended holds its state, and its answers are read at its own last steps.
-    read: the steps at which some sequence of a batch is scored. recordable: whether a pass waits for nobody, so that a
+    read: the steps at which some sequence of a batch is scored. capturable: whether a pass waits for nobody, so that a
     GPU can record it as part of a whole update, and memory: what such a recording may share with its own.
     """
 
-    recordable: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
     memory: Any = None
 
-    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
+    def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
         self.network = network
         self.task = task
-        self.treatment = treatment
+        self.interventions = interventions
         self.read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
 
     def prepared(self, batch: Batch, stream: Callable[[str], Stream]) -> tuple[Batch, Masks]:
         """The batch as the remedies want it trained on, and what they mask; `stream` is a remedy's own, by its name."""
         masks = {}
-        for name, remedy in self.treatment.remedies.items():
+        for name, remedy in self.interventions.remedies.items():
             batch = batch._replace(inputs=remedy.inputs(batch.inputs, stream(name)))
             for part in remedy.masks:
                 steps = {"recurrent": (), "readout": (len(self.read),)}[part]
@@ -141,32 +147,42 @@ class Program(ABC):
 
     def training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The same of the loss that is trained on."""
-        return self.treatment.losses(self.task)(outputs, targets).flatten(-2).mean(-1)
+        return self.interventions.losses(self.task)(outputs, targets).flatten(-2).mean(-1)
 
 
 @dataclass(frozen=True)
-class Engine(ABC):
+class Engine(Named, ABC):
     """A way to compute gradients; all ways agree to rounding.
 
-    treats: whether it can do what a clipping rule or a remedy does within a pass.
-    repairs: whether it can clip the gradient on its way back through time.
-    one_at_a_time: whether a replica's way back is done before the next one's way forward, so that what is `kept` takes
+    intervenes: whether it can do what a clipping rule or a remedy does within a pass.
+    clips_state_gradient: whether it can clip the gradient on its way back through time.
+    one_at_a_time: whether a replica's way back is done before the next one's way forward, so that the activations take
         the memory of one replica, whatever the width of the pack.
     """
 
-    treats: ClassVar[bool] = True
-    repairs: ClassVar[bool] = True
+    intervenes: ClassVar[bool] = True
+    clips_state_gradient: ClassVar[bool] = True
     one_at_a_time: ClassVar[bool] = False
 
     @abstractmethod
     def supports(self, network: Network, device: torch.device) -> bool:
         """Whether this engine can train this network there."""
 
+    def refusal(self, network: Network, device: torch.device, interventions: Interventions) -> str | None:
+        """Why it cannot train this network there with these interventions; None if it can."""
+        if not self.supports(network, device):
+            return f"cannot train {network.cell.name} on {device.type}"
+        if interventions.within_a_pass and not self.intervenes:
+            return "takes no remedies and no clipping on the way back"
+        if interventions.clips_state_gradient and not self.clips_state_gradient:
+            return "cannot clip the gradient on its way back"
+        return None
+
     @abstractmethod
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
         """The engine set up for one network and task."""
 
-    def kept(self, network: Network, steps: int, sequences: int) -> int:
+    def activation_count(self, network: Network, steps: int, sequences: int) -> int:
         """Numbers that the way back through `steps` steps needs of one replica, its parameters aside.
 
         Where an engine does not say, what an autograd graph is seen to take: with gates 8 numbers for each of their

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from bench.engines.batched import Batched
-from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
-from bench.engines.graphed import RecordedProgram
+from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
+from bench.engines.graphed import CapturedProgram
 from bench.nets.cells.cell import Cell
 from bench.nets.cells.elman import Elman
 from bench.nets.cells.lstm import LSTM
@@ -41,7 +41,7 @@ class Fused(Engine):
     In float64, for which there is no kernel, `Batched` does the work.
     """
 
-    repairs = False
+    clips_state_gradient = False
 
     def supports(self, network: Network, device: torch.device) -> bool:
         kind = _kind(network.cell)
@@ -50,10 +50,10 @@ class Fused(Engine):
         fits = network.cell.hidden <= MOST_UNITS[kind]
         return fits and max(network.inputs, network.outputs) <= MOST_CHANNELS[kind] and available(device)
 
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return RecordedProgram(FusedProgram(network, task, treatment))
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
+        return CapturedProgram(FusedProgram(network, task, interventions))
 
-    def kept(self, network: Network, steps: int, sequences: int) -> int:
+    def activation_count(self, network: Network, steps: int, sequences: int) -> int:
         """In float32; in float64, which is left to `Batched`, an LSTM takes a fifth more numbers, other cells fewer."""
         blocks = 6 if isinstance(network.cell, LSTM) else 2  # h, the deltas (of an LSTM one for each gate) and its c
         return steps * sequences * (blocks * network.padded_hidden + network.inputs)  # a recording's own batch
@@ -137,10 +137,10 @@ class Sums:
 class FusedProgram(Program):
     """One kernel forward, one back, and one for each product that gathers a gradient."""
 
-    def __init__(self, network: Network, task: Task, treatment: Treatment) -> None:
-        super().__init__(network, task, treatment)
+    def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
+        super().__init__(network, task, interventions)
         self._kind = _kind(network.cell)
-        self._exact = Batched().program(network, task, treatment)
+        self._exact = Batched().program(network, task, interventions)
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         if flat.dtype != torch.float32:

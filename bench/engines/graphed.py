@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.engines.batched import Batched
-from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.nets.network import Network
 from tasks.task import Batch, Task
 
@@ -33,22 +33,24 @@ class Graphed(Engine):
     def supports(self, network: Network, device: torch.device) -> bool:
         return device.type == "cuda" and Batched().supports(network, device)
 
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return RecordedProgram(Batched().program(network, task, treatment))
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
+        return CapturedProgram(Batched().program(network, task, interventions))
 
-    def kept(self, network: Network, steps: int, sequences: int) -> int:
-        return Batched().kept(network, steps, sequences) + steps * sequences * network.inputs  # a recording's own batch
+    def activation_count(self, network: Network, steps: int, sequences: int) -> int:
+        return (
+            Batched().activation_count(network, steps, sequences) + steps * sequences * network.inputs
+        )  # a recording's own batch
 
 
-class RecordedProgram(Program):
+class CapturedProgram(Program):
     """Another program, its passes recorded; what it answers is the caller's to keep."""
 
-    recordable = True
+    capturable = True
 
     def __init__(self, program: Program) -> None:
-        super().__init__(program.network, program.task, program.treatment)
+        super().__init__(program.network, program.task, program.interventions)
         self._program = program
-        self._passes: dict[tuple[object, ...], Recorded] = {}
+        self._passes: dict[tuple[object, ...], CapturedFunction] = {}
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         def function(flat: Tensor, batch: Batch) -> Gradients:
@@ -66,7 +68,7 @@ class RecordedProgram(Program):
             return function(flat, batch)
         key = (*asked, flat.dtype, flat.device, batch.inputs.shape, batch.lengths is None)
         if key not in self._passes:
-            self._passes[key] = Recorded(function, flat, batch, memory=self.memory)
+            self._passes[key] = CapturedFunction(function, flat, batch, memory=self.memory)
         return self._passes[key](flat, batch)
 
     @property
@@ -75,7 +77,7 @@ class RecordedProgram(Program):
         return next((recorded.memory for recorded in self._passes.values()), None)
 
 
-class Recorded:
+class CapturedFunction:
     """A function of tensors, recorded on a GPU when this is made, to be called with others of the same shapes.
 
     Arguments and results are tensors, or tuples and dicts of them. memory: of another recording, to be shared with it,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.engines.batched import Batched
-from bench.engines.engine import NO_MASKS, UNTREATED, Answers, Engine, Gradients, Masks, Program, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.nets.cells.elman import Elman
 from bench.nets.cells.gru import GRU
 from bench.nets.cells.lstm import LSTM
@@ -31,7 +31,7 @@ class Library(Engine):
     tf32: whether cuDNN may round what it multiplies to 10 bits on a GPU, as it does where nobody forbids it.
     """
 
-    treats = False
+    intervenes = False
 
     tf32: bool
 
@@ -39,8 +39,8 @@ class Library(Engine):
         cell = network.cell
         return isinstance(cell, GRU | LSTM) or (isinstance(cell, Elman) and cell.activation in ("tanh", "relu"))
 
-    def program(self, network: Network, task: Task, treatment: Treatment = UNTREATED) -> Program:
-        return LibraryProgram(network, task, treatment, self.tf32)
+    def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
+        return LibraryProgram(network, task, interventions, self.tf32)
 
 
 @contextmanager
@@ -61,8 +61,8 @@ def cudnn_multiplies(tf32: bool) -> Iterator[None]:
 class LibraryProgram(Program):
     """One torch.nn module, loaded with each replica's parameters in turn."""
 
-    def __init__(self, network: Network, task: Task, treatment: Treatment, tf32: bool) -> None:
-        super().__init__(network, task, treatment)
+    def __init__(self, network: Network, task: Task, interventions: Interventions, tf32: bool) -> None:
+        super().__init__(network, task, interventions)
         self.tf32 = tf32
         self._measuring = Batched().program(network, task)
         self._counterparts = {name: _COUNTERPARTS[name] for name in network.cell.parameters}

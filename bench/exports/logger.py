@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.runs.tables import Source
+from tasks.naming import Named
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ SERIES: dict[str, list[str]] = {
 
 
 @dataclass(frozen=True)
-class Logger(ABC):
+class Logger(Named, ABC):
     """Another program that is to have the numbers of a run."""
 
     @abstractmethod
@@ -37,8 +38,9 @@ class Logger(ABC):
         try:
             self.export(run)
         except Exception as error:
-            name = type(self).__name__.lower()
-            log.warning("run %s was not exported (logger=%s): %s: %s", run.run_id, name, type(error).__name__, error)
+            log.warning(
+                "run %s was not exported (logger=%s): %s: %s", run.run_id, self.name, type(error).__name__, error
+            )
 
 
 def need(package: str, extra: str) -> None:

@@ -18,6 +18,8 @@ class TensorBoard(Logger):
     folder: made if it is not there. Raises ValueError if tensorboard is not installed.
     """
 
+    name = "tensorboard"
+
     folder: str
 
     def __post_init__(self) -> None:

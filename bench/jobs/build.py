@@ -46,8 +46,8 @@ def converted(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
     if origin in (typing.Union, types.UnionType):
         if node is None and type(None) in arguments:
             return None
-        (kind,) = (argument for argument in arguments if argument is not type(None))
-        return converted(kind, node, path, allowed)
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        return converted(kinds[0], node, path, allowed) if len(kinds) == 1 else _component(kind, node, path, allowed)
     if origin is dict:
         return {
             name: converted(arguments[1], value, _join(path, name), allowed) for name, value in (node or {}).items()
@@ -90,8 +90,8 @@ def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
 
 def chosen_class(kind: type, name: Any, path: str, allowed: Sequence[str]) -> type:
     if name is None:
-        if inspect.isabstract(kind):
-            raise ConfigError(f"{path}: needs _target_, the class of a {kind.__name__}")
+        if inspect.isabstract(kind) or not isinstance(kind, type):
+            raise ConfigError(f"{path}: needs _target_, the class of {_named(kind)}")
         return kind
     module, _, attribute = str(name).rpartition(".")
     if module.split(".")[0] not in allowed:
@@ -101,8 +101,14 @@ def chosen_class(kind: type, name: Any, path: str, allowed: Sequence[str]) -> ty
     except (ImportError, AttributeError):
         raise ConfigError(f"{path}._target_={name}: there is no such class") from None
     if not (isinstance(target, type) and issubclass(target, kind)) or inspect.isabstract(target):
-        raise ConfigError(f"{path}._target_={name}: is not a {kind.__name__}")
+        raise ConfigError(f"{path}._target_={name}: is not {_named(kind)}")
     return target
+
+
+def _named(kind: Any) -> str:
+    """A kind, or a union of kinds, in a sentence: `an Engine or an Auto`."""
+    kinds = typing.get_args(kind) or (kind,)
+    return " or ".join(f"{'an' if one.__name__[0] in 'AEIOU' else 'a'} {one.__name__}" for one in kinds)
 
 
 def _accepted(name: str, fields: list[str]) -> str:

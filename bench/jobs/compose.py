@@ -9,6 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
 from bench.jobs.build import ConfigError, build, chosen_class, converted
@@ -85,7 +86,7 @@ def example(choice: str, **fields: Any) -> Any:
     """
     group, _, name = choice.rpartition("/")
     section, _, role = group.partition("/")
-    kind: Any = {**typing.get_type_hints(Replica), "engine": Engine, "logger": Logger}[section]
+    kind: Any = {**typing.get_type_hints(Replica), "engine": Engine | Auto, "logger": Logger}[section]
     several = typing.get_origin(kind) is dict  # measurements and remedies: one may choose many
     node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
     if several:

@@ -41,19 +41,13 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     allowed = (*OWN_PACKAGES, *config["extensions"])
     names = [field.name for field in dataclasses.fields(Replica)]
     replica = build(Replica, {name: config[name] for name in names}, "", allowed)
-    engine = build(Engine, config["engine"], "engine", allowed)  # type: ignore[type-abstract]
     device = _device(config["device"])
+    asked = replica.network, torch.device(device), replica.interventions
+    engine = build(Engine | Auto, config["engine"], "engine", allowed)
     if isinstance(engine, Auto):
-        engine = engine.resolved(replica.network, torch.device(device), replica.clipping.repairs)
-    if not engine.supports(replica.network, torch.device(device)):
-        name, cell = type(engine).__name__.lower(), type(replica.cell).__name__
-        raise ConfigError(f"engine={name}: cannot train a {cell} on {device}; engine=auto chooses one that can")
-    if replica.treated and not engine.treats:
-        name = type(engine).__name__.lower()
-        raise ConfigError(f"engine={name}: takes no remedies and no clipping on the way back; engine=auto does")
-    if replica.clipping.repairs and not engine.repairs:
-        name = type(engine).__name__.lower()
-        raise ConfigError(f"engine={name}: cannot clip the gradient on its way back; engine=auto can")
+        engine = engine.chosen(*asked)
+    if reason := engine.refusal(*asked):
+        raise ConfigError(f"engine={engine.name}: {reason}; engine=auto chooses one that can")
     checkpoint = build(Checkpoints, config["checkpoint"], "checkpoint")
     budget = build(Budget, config["budget"], "budget")
     logger = build(Logger, config["logger"], "logger", allowed) if config["logger"] else None  # type: ignore[type-abstract]

@@ -106,7 +106,7 @@ class Measurement(ABC):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: at least 1")
 
-    def updates(self, last: int) -> set[int]:
+    def moments(self, last: int) -> set[int]:
         """When to measure in a run of `last` updates."""
         if self.every is not None:
             return {*range(0, last, self.every or last), last}

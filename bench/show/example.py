@@ -1,4 +1,4 @@
-"""What a task looks like: the first sequence that a run would be trained on, and a table of all tasks."""
+"""What a task series_styles like: the first sequence that a run would be trained on, and a table of all tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def example(overrides: list[str]) -> Example:
         "example": f"the first sequence of update 0 with seed={replica.seed}, {steps} steps",
     }
     return Example(
-        task=_module(type(task)),
+        task=task.name,
         variant=task.variant,
         facts=facts,
         inputs=batch.inputs[:steps].numpy(),
@@ -53,7 +53,7 @@ def example(overrides: list[str]) -> Example:
 def task_table() -> str:
     """All tasks of the suite in Markdown, a row for every yaml in conf/task and variant of its class.
 
-    A yaml that is named otherwise than its class's module stands for its own variant alone, and that variant is not
+    A yaml that is named otherwise than its class stands for its own variant alone, and that variant is not
     repeated. Numbers that depend on files which only a user has are left open, whether he has them or not.
     """
     folder = resources.files("conf").joinpath("task")
@@ -63,7 +63,7 @@ def task_table() -> str:
         node = composed(f"task={name}")["task"]
         kind: type[Task] = get_class(node["_target_"])
         own = [variant for variant in kind.variants if variant == node["variant"] or variant not in names]
-        for variant in own if name == _module(kind) else [node["variant"]]:
+        for variant in own if name == kind.name else [node["variant"]]:
             rows.append({"task": name, "variant": variant, **_row(kind, {**node, "variant": variant})})
     table = pd.DataFrame(rows)
     return Table("tasks", table, table, "").markdown()
@@ -81,7 +81,7 @@ def _row(kind: type[Task], node: dict[str, Any]) -> dict[str, str]:
 def _facts(task: Task) -> dict[str, str]:
     kind = type(task)
     facts = {
-        "task": _module(kind),
+        "task": task.name,
         "variant": f"{task.variant}, {task.variants[task.variant]}",
         "settings": _settings(kind, vars(task)),
         "steps": f"{_steps(task)}, the first is 0",
@@ -94,10 +94,6 @@ def _facts(task: Task) -> dict[str, str]:
         "source's rule": _rule(task),
     }
     return {name: fact for name, fact in facts.items() if fact}
-
-
-def _module(kind: type) -> str:
-    return kind.__module__.rpartition(".")[2]
 
 
 def _needs_files(kind: type[Task]) -> bool:

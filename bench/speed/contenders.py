@@ -85,7 +85,7 @@ def _setting(part: Any, name: str) -> float:
 def _torch_func(training: Training) -> Way:
     """torch.func.vmap(grad) over the cell's own step, and torch.optim.Adam on the stacked parameters."""
     network, program, task = training.network, training.program, training.task
-    batches, threshold = training.batches(), _setting(training.descent.clipping, "threshold")
+    batches, threshold = training.batches(), _setting(training.optimizer.clipping, "threshold")
 
     def loss(weights: Weights, x: Tensor, targets: Tensor) -> Tensor:
         state, outputs = network.zero_state(weights, len(x)), []
@@ -97,7 +97,7 @@ def _torch_func(training: Training) -> Way:
 
     gradient = torch.func.vmap(torch.func.grad(loss))
     weights = {name: view.clone().requires_grad_() for name, view in network.views(training.flat).items()}
-    adam = torch.optim.Adam(weights.values(), lr=_setting(training.descent.optimizer, "lr"), betas=BETAS, eps=EPSILON)
+    adam = torch.optim.Adam(weights.values(), lr=_setting(training.optimizer.optimizer, "lr"), betas=BETAS, eps=EPSILON)
 
     def update() -> None:
         batch = next(batches)
@@ -123,7 +123,7 @@ def _jax(training: Training) -> Way:
     jax.config.update("jax_default_matmul_precision", "highest")
     network, task = training.network, training.task
     batches = training.batches()
-    threshold, lr = _setting(training.descent.clipping, "threshold"), _setting(training.descent.optimizer, "lr")
+    threshold, lr = _setting(training.optimizer.clipping, "threshold"), _setting(training.optimizer.optimizer, "lr")
     cell = network.cell
 
     def step(weights: Any, state: Any, x: Any) -> tuple[Any, Any]:

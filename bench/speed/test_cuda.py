@@ -193,7 +193,7 @@ def _jax(replicas: int, setting: Setting) -> Callable[[], object]:
     pack = training(Eager(), replicas, setting)
     batch = next(pack.batches()).mapped(lambda part: part.cpu())
     vars(pack)["batches"] = functools.partial(itertools.repeat, batch)
-    pack.descent.flat = pack.flat.cpu()
+    pack.optimizer.flat = pack.flat.cpu()
     return ways._jax(pack).update
 
 

@@ -53,7 +53,7 @@ def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) 
     def update(traced: bool = False, measured: bool = False) -> None:
         _, gradients = training.gradients(0, batch, traced)
         if measured:
-            training.watch.look(0, ["training_gradient"], training.flat, gradients.trace, rows)
+            training.monitor.look(0, ["training_gradient"], training.flat, gradients.trace, rows)
         training.advance(0, batch, gradients)
 
     ways: dict[str, dict[str, bool]] = {
@@ -91,9 +91,9 @@ def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore
         training.advance(0, batch)
 
     def look(names: tuple[str, ...]) -> None:
-        training.watch.look(0, names, training.flat, trace, range(8))
+        training.monitor.look(0, names, training.flat, trace, range(8))
 
-    due = {name: measurement.updates(UPDATES) for name, measurement in watched.items()}
+    due = {name: measurement.moments(UPDATES) for name, measurement in watched.items()}
     moments = sorted(set().union(*due.values()))
     together = Counter(tuple(name for name in watched if update in due[name]) for update in moments)
     for names in together:

@@ -19,9 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.jobs.build import ConfigError
-from bench.sweep.executors import Task, Tasks
+from bench.sweep.executors import PackJob, TaskExecutor
+from bench.sweep.order import Lost, Order
 from bench.sweep.progress import SweepProgress
-from bench.sweep.worker import Interrupted, Lost, Order, asked_by_signals, train
+from bench.sweep.signals import stop_on_signals
+from bench.sweep.worker import Interrupted, train
 
 SILENT = 30.0  # seconds that a Slurm task may have left the queue without an answer before it counts as dead
 ASK = 5.0  # seconds between two questions to Slurm
@@ -34,8 +36,8 @@ log = logging.getLogger(__name__)
 
 def carry(order: Order) -> Lost:
     """Train an order in a task; a signal has it keep its runs in checkpoints and end."""
-    with asked_by_signals() as asked, contextlib.suppress(Interrupted):
-        return train(order, lambda standing: None, asked)
+    with stop_on_signals() as stop, contextlib.suppress(Interrupted):
+        return train(order, lambda standing: None, stop)
     return Lost()
 
 
@@ -48,7 +50,7 @@ def _needed(package: str, where: str, extra: str) -> Any:
         ) from None
 
 
-class Submitit(Tasks):
+class SubmititExecutor(TaskExecutor):
     """submitit's own processes on this machine (`local`), or Slurm.
 
     settings: of submitit's AutoExecutor, such as timeout_min or slurm_partition. folder: for its files.
@@ -76,9 +78,9 @@ class Submitit(Tasks):
         self._executor = self._set_up(self._folder)
         return super().run(orders, progress)
 
-    def start(self, order: Order, slot: int) -> Task:
+    def start(self, order: Order, slot: int) -> PackJob:
         job = self._executor.submit(Requeued(), order)
-        return SubmititTask(order, job) if self._queue is None else SlurmTask(order, job, self._queue)
+        return SubmititJob(order, job) if self._queue is None else SlurmJob(order, job, self._queue)
 
 
 class Requeued:
@@ -91,7 +93,7 @@ class Requeued:
         return importlib.import_module("submitit").helpers.DelayedSubmission(self, order)
 
 
-class SubmititTask(Task):
+class SubmititJob(PackJob):
     """A job of submitit."""
 
     def __init__(self, order: Order, job: Any) -> None:
@@ -121,7 +123,7 @@ class SubmititTask(Task):
             time.sleep(0.05)
 
 
-class SlurmTask(SubmititTask):
+class SlurmJob(SubmititJob):
     """A job of submitit in Slurm's queue.
 
     submitit itself asks Slurm's accounting whether a job has died. Where there is none it would wait for ever, so the
@@ -168,7 +170,7 @@ class Queue:
         return None
 
 
-class Ray(Tasks):
+class RayExecutor(TaskExecutor):
     """A task of Ray for each pack, on this machine or the cluster that `ray.init` finds.
 
     settings: of `ray.remote`, such as num_gpus. Raises ConfigError if Ray is not there.
@@ -189,11 +191,11 @@ class Ray(Tasks):
             if ours:
                 self._ray.shutdown()
 
-    def start(self, order: Order, slot: int) -> Task:
-        return RayTask(order, self._ray, self._ray.remote(**self._settings)(carry).remote(order))
+    def start(self, order: Order, slot: int) -> PackJob:
+        return RayJob(order, self._ray, self._ray.remote(**self._settings)(carry).remote(order))
 
 
-class RayTask(Task):
+class RayJob(PackJob):
     """A task of Ray, as a reference to its answer."""
 
     def __init__(self, order: Order, ray: Any, reference: Any) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from bench.jobs.job import Job
 from bench.runs.directory import RunDirectory
-from bench.sweep.executors import Place
+from bench.sweep.executors import Executor
+from bench.sweep.order import Order
 from bench.sweep.packs import Pack, packs
-from bench.sweep.planning import tell
+from bench.sweep.planning import log_plan
 from bench.sweep.progress import SweepProgress
-from bench.sweep.worker import Order, give_up
+from bench.sweep.worker import give_up
 
 POLL = 0.2  # seconds between two looks at what another process trains
 TRIES = 3  # in a row that may bring a run no further before it fails
@@ -35,10 +36,10 @@ class Execution:
         overrides: Sequence[Mapping[str, Any]],
         width: int,
         memory: float,
-        place: Place,
+        executor: Executor,
     ) -> None:
         self.jobs = jobs
-        self.width, self.memory, self.place = width, memory, place
+        self.width, self.memory, self.executor = width, memory, executor
         seconds = jobs[0].budget.sweep_seconds
         self.deadline = math.inf if seconds is None else time.time() + seconds
         self.order = Order(jobs, configs, overrides, self.deadline)
@@ -86,10 +87,10 @@ class Execution:
         ids = [job.replica.run_id for job in jobs]
         updates = {run_id: job.replica.updates for run_id, job in zip(ids, jobs, strict=True)}
         with SweepProgress(updates, dict(zip(ids, reached, strict=True))) as progress:
-            self.lost |= self.place.run(orders, progress)
+            self.lost |= self.executor.run(orders, progress)
 
     def _planned(self, jobs: Sequence[Job], reached: Sequence[int]) -> list[Pack]:
-        planned = packs(jobs, self.width, self.memory, self.place.shares, reached)
+        planned = packs(jobs, self.width, self.memory, self.executor.shares, reached)
         widths = Counter(pack.width for pack in planned)
         described = [f"{count} of width {width}" for width, count in sorted(widths.items(), reverse=True)]
         begun = sum(update > 0 for update in reached)
@@ -97,7 +98,7 @@ class Execution:
         log.info("runs to train: %d%s, packs: %s", len(jobs), going_on, ", ".join(described))
         return planned
 
-    def tell(self, todo: Mapping[int, RunDirectory]) -> None:
+    def log_plan(self, todo: Mapping[int, RunDirectory]) -> None:
         """Say what `carry_out` would train now, and for how long; nothing is written."""
         reached = [directory.checkpointed_update for directory in todo.values()]
         jobs, choices = [self.jobs[k] for k in todo], [self.order.overrides[k]["choices"] for k in todo]
@@ -105,7 +106,7 @@ class Execution:
             f"{chosen['task']} {chosen['cell']} H={job.replica.cell.hidden}"
             for chosen, job in zip(choices, jobs, strict=True)
         ]
-        tell(jobs, names, self._planned(jobs, reached), reached, self.place.at_once)
+        log_plan(jobs, names, self._planned(jobs, reached), reached, self.executor.at_once)
 
     def _say_what_is_left(self, directories: Sequence[RunDirectory]) -> None:
         absent = sum(not directory.is_there for directory in directories) - len(self.lost)

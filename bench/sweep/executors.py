@@ -16,23 +16,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
 
+from bench.sweep.order import Lost, Order
 from bench.sweep.progress import SweepProgress
-from bench.sweep.worker import (
-    GRACE,
-    Interrupted,
-    Lost,
-    Order,
-    asked_by_signals,
-    give_up,
-    handled,
-    train,
-    work,
-)
+from bench.sweep.signals import GRACE, handled, stop_on_signals
+from bench.sweep.worker import Interrupted, give_up, train, work
 
 log = logging.getLogger(__name__)
 
 
-class Task(ABC):
+class PackJob(ABC):
     """An order that is carried out elsewhere.
 
     slot: its place among the running ones. lost: runs of which nothing could be written, and why; known when it has
@@ -64,12 +56,12 @@ class Task(ABC):
         """Wait so long for that, then end it anyway."""
 
     @staticmethod
-    def pause(tasks: Sequence[Task]) -> None:
+    def pause(tasks: Sequence[PackJob]) -> None:
         """Wait until it is worth while to look at tasks of this kind again."""
         time.sleep(0.2)
 
 
-class Place(ABC):
+class Executor(ABC):
     """Where packs run.
 
     shares: into how many parts of equal work a sweep is cut at least, so that none of its places stands idle.
@@ -87,27 +79,27 @@ class Place(ABC):
         """
 
 
-class Here(Place):
+class InThisProcess(Executor):
     """This process, one pack after the other."""
 
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
         lost: dict[str, str] = {}
-        with asked_by_signals() as asked:
+        with stop_on_signals() as stop:
             for order in orders:
                 if time.time() >= order.deadline:
                     break
                 try:
-                    lost |= train(order, progress.advance, asked)
+                    lost |= train(order, progress.advance, stop)
                 except Interrupted:
                     break
                 progress.finish(one.run_id for one in order.directories if one.is_there)
-            if asked:
+            if stop:
                 raise KeyboardInterrupt
         return lost
 
 
-class Tasks(Place):
-    """Tasks side by side, an order each.
+class TaskExecutor(Executor):
+    """TaskExecutor side by side, an order each.
 
     at_once: how many; None for as many as there are.
 
@@ -120,11 +112,11 @@ class Tasks(Place):
         self.shares = at_once or 1
 
     @abstractmethod
-    def start(self, order: Order, slot: int) -> Task:
+    def start(self, order: Order, slot: int) -> PackJob:
         """Have an order carried out; `slot` is the least number that no running task has."""
 
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
-        waiting, running = deque(orders), list[Task]()
+        waiting, running = deque(orders), list[PackJob]()
         lost: dict[str, str] = {}
         with handled(_interrupt, signal.SIGTERM), _ended(running):
             while waiting or running:
@@ -151,7 +143,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def _ended(running: list[Task]) -> Iterator[None]:
+def _ended(running: list[PackJob]) -> Iterator[None]:
     try:
         yield
     finally:
@@ -162,7 +154,7 @@ def _ended(running: list[Task]) -> Iterator[None]:
             task.end(max(0.0, deadline - time.monotonic()))
 
 
-def _left_behind(task: Task) -> list[Order]:
+def _left_behind(task: PackJob) -> list[Order]:
     """What a task that died leaves to be done: two halves, or nothing where only the guilty run is left."""
     if task.crash is None:
         return []
@@ -174,7 +166,7 @@ def _left_behind(task: Task) -> list[Order]:
     return []
 
 
-class Worker(Task):
+class WorkerJob(PackJob):
     """A process on this machine. gpu: the one it is to use, None without."""
 
     def __init__(self, order: Order, gpu: int | None) -> None:
@@ -221,12 +213,12 @@ class Worker(Task):
         self.process.join()
 
     @staticmethod
-    def pause(tasks: Sequence[Task]) -> None:
-        workers = [task for task in tasks if isinstance(task, Worker)]
+    def pause(tasks: Sequence[PackJob]) -> None:
+        workers = [task for task in tasks if isinstance(task, WorkerJob)]
         wait([part for worker in workers for part in (worker.pipe, worker.process.sentinel)], timeout=1.0)
 
 
-class Workers(Tasks):
+class WorkerExecutor(TaskExecutor):
     """Processes on this machine, one thread each; a single pack needs none of its own.
 
     gpus: how many there are to train on, 0 for none; processes side by side have different ones as long as they last.
@@ -237,7 +229,7 @@ class Workers(Tasks):
         self.gpus = gpus
 
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
-        return Here().run(orders, progress) if len(orders) == 1 else super().run(orders, progress)
+        return InThisProcess().run(orders, progress) if len(orders) == 1 else super().run(orders, progress)
 
-    def start(self, order: Order, slot: int) -> Task:
-        return Worker(order, slot % self.gpus if self.gpus else None)
+    def start(self, order: Order, slot: int) -> PackJob:
+        return WorkerJob(order, slot % self.gpus if self.gpus else None)

@@ -83,14 +83,14 @@ class PackLauncher(Launcher):
         todo = {k: directories[run_id] for run_id, k in unique.items() if not directories[run_id].is_finished}
         lost: dict[str, str] = {}
         if todo:
-            place = self._place(jobs[0])
+            executor = self._executor(jobs[0])
             if not self.dry_run:
                 make_folder(jobs[0].results, {run_id: " ".join(job_overrides[k]) for run_id, k in unique.items()})
         log.info("runs: %d, finished before: %d", len(unique), len(unique) - len(todo))
         if todo:
-            execution = Execution(jobs, configs, overrides, self.width, self.memory, place)
+            execution = Execution(jobs, configs, overrides, self.width, self.memory, executor)
             try:
-                (execution.tell if self.dry_run else execution.carry_out)(dict(sorted(todo.items())))
+                (execution.log_plan if self.dry_run else execution.carry_out)(dict(sorted(todo.items())))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(_how_far(directories.values())) from None
             lost = execution.lost
@@ -105,24 +105,24 @@ class PackLauncher(Launcher):
             returns.append(result)
         return returns
 
-    def _place(self, job: Any) -> Any:
+    def _executor(self, job: Any) -> Any:
         from torch import cuda
 
-        from bench.sweep.executors import Here, Workers
+        from bench.sweep.executors import InThisProcess, WorkerExecutor
 
         if self.workers == 0:
-            return Here()
+            return InThisProcess()
         cores = len(os.sched_getaffinity(0))
         if self.where == "workers":
             gpus = cuda.device_count() if job.device == "cuda" else 0
-            return Workers(self.workers or gpus or cores, gpus)
-        from bench.sweep.cluster import Ray, Submitit
+            return WorkerExecutor(self.workers or gpus or cores, gpus)
+        from bench.sweep.cluster import RayExecutor, SubmititExecutor
 
         if self.where == "submitit":
-            return Submitit(self.workers or cores, "local", self.settings, Path(job.results) / TASKS)
+            return SubmititExecutor(self.workers or cores, "local", self.settings, Path(job.results) / TASKS)
         if self.where == "slurm":
-            return Submitit(self.workers, "slurm", self.settings, Path(job.results) / TASKS)
-        return Ray(self.workers, self.settings)
+            return SubmititExecutor(self.workers, "slurm", self.settings, Path(job.results) / TASKS)
+        return RayExecutor(self.workers, self.settings)
 
 
 def _how_far(directories: Iterable[Any]) -> str:

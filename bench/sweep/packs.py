@@ -64,7 +64,7 @@ def taken(job: Job) -> dict[str, int]:
     task, network, judged = replica.task, replica.network, replica.evaluation
     read = len(task.scored) + task.steps - task.least_steps
     numbers = {
-        "engine": job.engine.kept(network, task.steps, replica.batch_size),
+        "engine": job.engine.activation_count(network, task.steps, replica.batch_size),
         "parameters": VECTORS * network.flat_size,
         "sequences": (judged.sequences + max(CHUNK, replica.batch_size)) * task.steps * task.inputs,
         "outputs": OUTPUTS * max(replica.batch_size, CHUNK) * read * network.padded_outputs,

@@ -32,7 +32,7 @@ class Pace:
     def seconds(self, job: Job, reached: int) -> float:
         """For a run that goes on from update `reached`; measurements are left out."""
         replica, judged = job.replica, job.replica.evaluation
-        looks = sum(update >= reached for update in judged.updates(replica.updates))
+        looks = sum(update >= reached for update in judged.moments(replica.updates))
         sequences = looks * judged.sequences + judged.final
         return (replica.updates - reached) * self.update + sequences * self.sequence
 
@@ -46,14 +46,14 @@ def pace(jobs: Sequence[Job]) -> Pace:
     ]
     torch.set_num_threads(1)
     training = Training(replicas, first.engine, torch.device(first.device))
-    moments = [time.perf_counter() for _ in training.steps()]
+    moments = [time.perf_counter() for _ in training.each_update()]
     training.finish()
     judging = time.perf_counter() - moments[-1]
     update = statistics.median(after - before for before, after in itertools.pairwise(moments))
     return Pace(update, judging / CHUNK)
 
 
-def tell(
+def log_plan(
     jobs: Sequence[Job], names: Sequence[str], planned: Sequence[Pack], reached: Sequence[int], at_once: float
 ) -> None:
     """Log the packs, kind by kind, and how long they take.
@@ -68,7 +68,7 @@ def tell(
         key = (job.replica.pack_key, job.engine, job.device, pack.width)
         if key not in paces:
             paces[key] = pace(members)
-        engine, left = type(job.engine).__name__.lower(), job.replica.updates - start
+        engine, left = job.engine.name, job.replica.updates - start
         kind = f"{name}, width {pack.width}, {left} updates, {engine} on {job.device}"
         kinds[kind].append(paces[key].seconds(job, start))
     for kind, seconds in kinds.items():

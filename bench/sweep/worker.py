@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
-import platform
 import signal
-import subprocess
 import threading
 import time
 import traceback
@@ -17,9 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,37 +22,17 @@ import bench
 from bench.jobs.job import Job
 from bench.runs.checkpoint import Refused, packed, unpacked
 from bench.runs.directory import RunDirectory
+from bench.sweep.environment import describe_environment
+from bench.sweep.order import Lost, Order
+from bench.sweep.signals import GRACE, StopRequest
 from bench.training.loop import Progress, Training
 from bench.training.record import Record
 from bench.training.run_state import RunState
 
 log = logging.getLogger(__name__)
 
-GRACE = 4.0  # seconds to keep what is in training, once asked to end
 Standing = Mapping[str, tuple[int, bool]]  # by run id: updates done, and whether the task is solved
 Say = Callable[[Standing], None]
-
-
-@dataclass(frozen=True)
-class Order:
-    """A pack to be trained: its jobs, and per job the resolved configuration and the command line that asked for it.
-
-    deadline: in seconds of `time.time`, when the command is to end; inf for never.
-    """
-
-    jobs: Sequence[Job]
-    configs: Sequence[Mapping[str, Any]]
-    overrides: Sequence[Mapping[str, Any]]
-    deadline: float = math.inf
-
-    def of(self, chosen: Sequence[int]) -> Order:
-        """Some of its jobs."""
-        jobs, configs = [self.jobs[k] for k in chosen], [self.configs[k] for k in chosen]
-        return Order(jobs, configs, [self.overrides[k] for k in chosen], self.deadline)
-
-    @property
-    def directories(self) -> list[RunDirectory]:
-        return [RunDirectory(job.results, job.replica.run_id) for job in self.jobs]
 
 
 @dataclass
@@ -74,26 +48,8 @@ class Run:
         return self.directory.run_id
 
 
-class Lost(dict[str, str]):
-    """By run id, why nothing could be written of a run."""
-
-
 class Interrupted(Exception):
-    """Asked to end before the work was done; what was in training stands in its checkpoint."""
-
-
-class Asked:
-    """Whether someone asked to end; a signal may ask at any moment, and no lock is involved."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def now(self) -> None:
-        """Ask."""
-        self._asked = True
+    """StopRequest to end before the work was done; what was in training stands in its checkpoint."""
 
 
 def work(order: Order, pipe: Connection, gpu: int | None) -> None:
@@ -101,73 +57,40 @@ def work(order: Order, pipe: Connection, gpu: int | None) -> None:
 
     gpu: the one that `cuda` means here, None without.
     """
-    asked = Asked()
+    stop = StopRequest()
     if gpu is not None:
         torch.cuda.set_device(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.now())
-    threading.Thread(target=_end_with_parent, args=(asked,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.now())
+    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
 
     def say(message: object) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more
             pipe.send(message)
 
     with contextlib.suppress(Interrupted):
-        say(train(order, say, asked))
+        say(train(order, say, stop))
 
 
-def _end_with_parent(asked: Asked) -> None:
+def _end_with_parent(stop: StopRequest) -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
-        asked.now()
+        stop.now()
         time.sleep(GRACE)
         os._exit(1)
 
 
-@contextlib.contextmanager
-def asked_by_signals() -> Iterator[Asked]:
-    """SIGTERM and Ctrl-C ask to end; a second one, or `GRACE` seconds without an answer, interrupt."""
-    asked = Asked()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked or number == signal.SIGALRM:
-            raise KeyboardInterrupt
-        asked.now()
-        signal.setitimer(signal.ITIMER_REAL, GRACE)
-
-    with handled(ask, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        try:
-            yield asked
-        finally:
-            if asked:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@contextlib.contextmanager
-def handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Signals go to `handler` meanwhile; outside the main thread, which alone may say so, they stay as they are."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-def train(order: Order, say: Say, asked: Asked) -> Lost:
+def train(order: Order, say: Say, stop: StopRequest) -> Lost:
     """Train those runs of an order that are not finished and that no other process holds.
 
     What fails as a pack is halved until only the guilty run fails, with a failure in its own directory. Returns the
-    runs of which nothing could be written, and why. Raises Interrupted when it is `asked` to end, or where a run failed
+    runs of which nothing could be written, and why. Raises Interrupted when it is `stop` to end, or where a run failed
     that is to end the sweep.
     """
     torch.set_num_threads(1)  # a replica's bits depend on it, and packs side by side are faster than threads
     with contextlib.ExitStack() as locks:
-        packs = PackWork(say, asked, order.deadline)
+        packs = PackWork(say, stop, order.deadline)
         for pack in by_update(packs.begun(order, locks)):
             packs.carry_out(pack)
     return packs.lost
@@ -184,11 +107,11 @@ def by_update(runs: Sequence[Run]) -> list[list[Run]]:
 class PackWork:
     """Trains packs whose runs this process holds.
 
-    asked: looked at after every update. deadline: in seconds of `time.time`.
+    stop: looked at after every update. deadline: in seconds of `time.time`.
     """
 
-    def __init__(self, say: Say, asked: Asked, deadline: float) -> None:
-        self.say, self.asked, self.deadline = say, asked, deadline
+    def __init__(self, say: Say, stop: StopRequest, deadline: float) -> None:
+        self.say, self.stop, self.deadline = say, stop, deadline
         self.lost = Lost()
         self._kept_at = time.monotonic()
 
@@ -263,8 +186,8 @@ class PackWork:
         def report(at: Progress) -> None:
             self.say({run.id: (at.update, solved) for run, solved in zip(runs, at.solved, strict=True)})
 
-        for update in training.steps(report):
-            if self.asked:
+        for update in training.each_update(report):
+            if self.stop:
                 self._keep(runs, training.states())
                 raise Interrupted
             if update == training.updates:
@@ -273,7 +196,7 @@ class PackWork:
             if stopped.any():
                 self._keep(runs, training.states())
                 return stopped
-            if update in training.evaluations and training.ended.any():
+            if update in training.evaluator.updates and training.ended.any():
                 return training.ended
             if between is not None and time.monotonic() - self._kept_at >= between:
                 self._keep(runs, training.states())
@@ -281,7 +204,7 @@ class PackWork:
 
     def _deliver(self, runs: Sequence[Run], records: Sequence[Record]) -> None:
         for run, record in zip(runs, records, strict=True):
-            facts = {"engine": type(run.job.engine).__name__.lower(), "version": bench.__version__}
+            facts = {"engine": run.job.engine.name, "version": bench.__version__}
             tables = {name: record.table(name) for name, blocks in record.tables.items() if blocks}
             assert record.outcome is not None
             keep = run.directory.stop if record.outcome.stopped else run.directory.finish
@@ -364,37 +287,3 @@ def history(record: Record) -> list[str]:
         for name in ("outcome", "solved_at", "diverged_at", "final_loss", "final_skill")
     }
     return [*lines, "  ".join(f"{name} {value}" for name, value in ended.items())]
-
-
-def describe_environment(job: Job) -> dict[str, Any]:
-    """Where and with what a run is made."""
-    return {
-        "bench": bench.__version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "device": torch.cuda.get_device_name() if job.device == "cuda" else job.device,
-        "threads": torch.get_num_threads(),
-        "precision": job.replica.precision,
-        "engine": type(job.engine).__name__.lower(),
-    }
-
-
-def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    here = Path(bench.__file__).parent
-    try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

@@ -34,7 +34,7 @@ class Aside:
 
 
 @dataclass
-class Watch:
+class Monitor:
     """Watches one pack.
 
     records: of its replicas, to which rows are added. probe: so many sequences of every replica, never trained on.
@@ -50,7 +50,7 @@ class Watch:
     threads: int
 
     def __post_init__(self) -> None:
-        self._moments = {name: measurement.updates(self.updates) for name, measurement in self.measurements.items()}
+        self._moments = {name: measurement.moments(self.updates) for name, measurement in self.measurements.items()}
         self._probes: dict[int, Batch] = {}
         self._asked: list[Aside] = []
 

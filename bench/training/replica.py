@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from bench.engines.engine import MATHEMATICS
+from bench.engines.engine import MATHEMATICS, Interventions
 from bench.measurements.measurement import Measurement
 from bench.methods.clipping import Clipping
 from bench.methods.nonfinite import Nonfinite
@@ -61,7 +61,7 @@ class Evaluation:
             if value is not None and value < number:
                 raise ValueError(f"{name}={value}: at least {number}")
 
-    def updates(self, last: int) -> set[int]:
+    def moments(self, last: int) -> set[int]:
         """When to evaluate in a run of `last` updates."""
         return {*range(0, last, self.every or max(1, last // 60)), last}
 
@@ -97,12 +97,10 @@ class Replica:
         for name, remedy in self.remedies.items():
             reason = remedy.refusal(self.task)
             if reason is not None:
-                raise ValueError(f"remedies={name}: {reason} ({type(self.task).__name__.lower()}); leave it out")
+                raise ValueError(f"remedies={name}: {reason} ({self.task.name}); leave it out")
         if self.evaluation.rule == "historical" and self.task.historical_accuracy is None:
-            name = type(self.task).__name__.lower()
-            raise ValueError(
-                f"evaluation.rule=historical: the source of {name} as {self.task.variant} names none; use skill"
-            )
+            variant = f"{self.task.name} as {self.task.variant}"
+            raise ValueError(f"evaluation.rule=historical: the source of {variant} names none; use skill")
 
     @property
     def rules(self) -> dict[str, Rule]:
@@ -127,9 +125,9 @@ class Replica:
         return Network(cell, self.task.inputs, self.task.outputs, masked)
 
     @property
-    def treated(self) -> bool:
-        """Whether its clipping rule or a remedy has to do with what happens within a pass."""
-        return self.clipping.repairs or bool(self.remedies)
+    def interventions(self) -> Interventions:
+        """What its clipping rule and its remedies may do within a pass."""
+        return Interventions(self.clipping, self.remedies)
 
     @property
     def run_id(self) -> str:

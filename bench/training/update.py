@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.methods.clipping import Step, cosine, everywhere, gradient_norm
+from bench.methods.clipping import Step
 from bench.nets.network import Network
 from bench.pack.fields import joined
+from bench.pack.sums import cosine, everywhere, gradient_norm
 from bench.training.replica import Replica
 from bench.training.run_state import RunState
 
@@ -35,7 +36,7 @@ class Notes(NamedTuple):
     nonfinite: Tensor
 
 
-class Descent:
+class PackOptimizer:
     """The weights of a pack, and what torch.optim keeps of each.
 
     flat: parameters [R, P]. active: which replicas go on, bool [R]. lrs: learning rates of all updates, [update, R].
@@ -77,7 +78,7 @@ class Descent:
         self._unread: list[tuple[int, Tensor]] = []
 
     @property
-    def recordable(self) -> bool:
+    def capturable(self) -> bool:
         """Whether, from the second on, every step is the same operations on the same numbers of the device."""
         return self.clipping.same_every_update and all(
             value.device == self.flat.device for value in self._kept.values()

@@ -36,7 +36,7 @@ class Browser:
         options = [*QUIET, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
             [str(program()), *options],
-            pass_fds=(3, 4),  # where the browser looks for its ends
+            pass_fds=(3, 4),  # where the browser series_styles for its ends
             preexec_fn=lambda: [os.dup2(end, k) for k, end in enumerate(ends, start=3)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ from bench.analysis.figures.gradients import gradient_probe, gradient_training
 from bench.analysis.figures.learning import WORST, accuracy, learning_curves, success
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
-from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, looks, paper, styled
+from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, paper, series_styles, styled
 from bench.analysis.figures.success import memory_length, performance_profile, time_to_solve
 from bench.analysis.settings import distinguished
 from bench.analysis.statistics.decay import decay
@@ -209,19 +209,19 @@ def test_settings_of_matplotlib_are_as_before(runs):
 
 
 def test_known_cells_keep_their_look_and_new_ones_take_the_next():
-    all_four, fewer = looks(["tanh", "irnn", "lstm", "mine"]), looks(["lstm", "mine"])
+    all_four, fewer = series_styles(["tanh", "irnn", "lstm", "mine"]), series_styles(["lstm", "mine"])
     assert all(fewer[cell] == all_four[cell] for cell in fewer)
     for part in ("color", "marker"):
         assert len({getattr(look, part) for look in all_four.values()}) == 4
 
 
 def test_no_two_of_twelve_levels_look_the_same():
-    drawn = looks([*"abcdefghijkl"]).values()
+    drawn = series_styles([*"abcdefghijkl"]).values()
     assert len({(look.color, look.marker) for look in drawn}) == 12
 
 
 def test_neighbours_are_told_apart_without_colour():
-    drawn = list(looks(["tanh", "irnn", "lstm", *"abcdefghi"]).values())
+    drawn = list(series_styles(["tanh", "irnn", "lstm", *"abcdefghi"]).values())
     for place in range(len(drawn) - 7):
         assert len({look.marker for look in drawn[place : place + 7]}) == 7
 

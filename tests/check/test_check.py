@@ -64,7 +64,7 @@ def assert_agrees(result):
 def test_the_table_has_a_row_for_every_parameter(capsys):
     assert main(["cell=lstm", "task=adding", "cell.hidden=4", "engine=batched"]) == 0
     printed = capsys.readouterr().out
-    assert "Batched on LSTM and Adding (hidden=4, 12 steps, batch_size=3)" in printed
+    assert "batched on lstm and adding (hidden=4, 12 steps, batch_size=3)" in printed
     lines = [line for line in printed.splitlines() if line.startswith("|")]
     names, shapes = zip(*([cell.strip() for cell in line.split("|")[1:3]] for line in lines[2:]), strict=True)
     assert names == ("W_hh", "W_xh", "b", "W_hy", "b_y")
@@ -142,7 +142,7 @@ def test_what_the_command_line_says_wins():
         (["optimizer.lr=abc"], "optimizer.lr=abc: must be a number"),
         (["task.length=1"], "task.length=1: adding as halves needs at least 2 steps"),
         (["--tolerance", "-1"], "--tolerance -1: must be greater than 0"),
-        (["engine=library", "cell=lru"], "engine=library: cannot train a LRU"),
+        (["engine=library", "cell=lru"], "engine=library: cannot train lru"),
     ],
 )
 def test_mistakes_are_one_line(capsys, given, said):

@@ -14,7 +14,7 @@ import triton.language as tl
 from bench.engines import triton_kernels
 from bench.engines.batched import Batched
 from bench.engines.eager import Eager
-from bench.engines.engine import UNTREATED, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, Interventions
 from bench.engines.fused import FusedProgram, Pass
 from bench.nets.network import Network
 from bench.pack.streams import Stream
@@ -38,8 +38,8 @@ def setting(cell_name, task_name="adding", hidden=10, sequences=5, scale=1.0):
     return network, task, flat, task.sample(Stream(SEEDS, "train"), sequences)
 
 
-def program(network, task, treatment=UNTREATED):
-    return FusedProgram(network, task, treatment)
+def program(network, task, interventions=NO_INTERVENTIONS):
+    return FusedProgram(network, task, interventions)
 
 
 def exactly(batch):
@@ -169,9 +169,9 @@ def test_a_dead_net_is_seen():
 
 def test_a_loss_of_a_remedy_is_trained_on():
     network, task, flat, batch = setting("tanh", "copying")
-    treatment = Treatment(remedies={"smoothing": example("remedies/label_smoothing")})
-    oracle = Eager().program(network, task, treatment).gradients(flat.double(), exactly(batch)).gradient
-    assert_close(program(network, task, treatment).gradients(flat, batch).gradient.double(), oracle, TOLERANCE)
+    interventions = Interventions(remedies={"smoothing": example("remedies/label_smoothing")})
+    oracle = Eager().program(network, task, interventions).gradients(flat.double(), exactly(batch)).gradient
+    assert_close(program(network, task, interventions).gradients(flat, batch).gradient.double(), oracle, TOLERANCE)
 
 
 @triton.jit

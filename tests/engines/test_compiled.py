@@ -15,7 +15,7 @@ from bench.engines import building, compiled
 from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled, Pass
 from bench.engines.eager import Eager
-from bench.engines.engine import UNTREATED, Treatment
+from bench.engines.engine import NO_INTERVENTIONS, Interventions
 from bench.engines.library import Library
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
@@ -251,14 +251,14 @@ def test_what_it_cannot_do_is_left_to_others():
         checked_job(composed("clipping=state_norm", "engine=compiled"))
     assert checked_job(composed("remedies=[recurrent_dropout]")).engine == Eager()
     assert checked_job(composed("remedies=[label_smoothing]", "task=copying")).engine == Compiled()
-    with pytest.raises(ConfigError, match="engine=compiled: cannot train a Elman"):
+    with pytest.raises(ConfigError, match="engine=compiled: cannot train elman"):
         checked_job(composed("cell=silu", "engine=compiled"))
 
 
 def test_a_loss_of_a_remedy_is_trained_on():
     network, task, flat, batch = setting("lstm", "copying")
     smoothing = checked_job(composed("remedies=[label_smoothing]", "task=copying")).replica.remedies
-    assert_agrees_with_eager(network, task, flat, batch, Treatment(remedies=smoothing), loss="given")
+    assert_agrees_with_eager(network, task, flat, batch, Interventions(remedies=smoothing), loss="given")
 
 
 class Distance(Adding):
@@ -273,13 +273,13 @@ def test_a_loss_of_a_task_of_its_own_is_trained_on(variant):
     task = Distance(**vars(example("task/adding", length=20, variant=variant)))
     network = Network(example("cell/gru", hidden=5), task.inputs, task.outputs)
     batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 3)
-    assert_agrees_with_eager(network, task, network.initial([START] * 3, SEEDS), batch, UNTREATED, loss="given")
+    assert_agrees_with_eager(network, task, network.initial([START] * 3, SEEDS), batch, NO_INTERVENTIONS, loss="given")
 
 
-def assert_agrees_with_eager(network, task, flat, batch, treatment, loss):
-    program = Compiled().program(network, task, treatment)
+def assert_agrees_with_eager(network, task, flat, batch, interventions, loss):
+    program = Compiled().program(network, task, interventions)
     assert program.loss == loss
-    oracle = Eager().program(network, task, treatment).gradients(flat, batch, trace=True)
+    oracle = Eager().program(network, task, interventions).gradients(flat, batch, trace=True)
     result = program.gradients(flat, batch, trace=True)
     assert_close(result.loss, oracle.loss)
     assert_close(result.gradient, oracle.gradient)
@@ -287,7 +287,7 @@ def assert_agrees_with_eager(network, task, flat, batch, treatment, loss):
 
 
 def test_no_task_needs_torch_for_its_loss():
-    losses = {name: compiled._loss(example(f"task/{name}"), UNTREATED) for name in choices("task")}
+    losses = {name: compiled._loss(example(f"task/{name}"), NO_INTERVENTIONS) for name in choices("task")}
     numbers = ["adding", "multiplication"]
     assert losses == {name: "squared error" if name in numbers else "cross-entropy" for name in losses}
 

@@ -10,7 +10,7 @@ from bench.__main__ import main
 from bench.engines.batched import Batched
 from bench.engines.eager import Eager
 from bench.engines.fused import Fused
-from bench.engines.graphed import Graphed, Recorded
+from bench.engines.graphed import CapturedFunction, Graphed
 from bench.engines.library import Library
 from bench.nets.network import Network
 from bench.pack.streams import Stream
@@ -101,7 +101,7 @@ def test_a_recording_within_a_larger_one_gives_the_same_bits(engine):
     program = ENGINES[engine].program(network, task)
     program.gradients(flat, batch, trace=True)
     expected = program.gradients(flat, batch).gradient
-    whole = Recorded(lambda flat, batch: 2 * program.gradients(flat, batch).gradient, flat, batch, warm_up=0)
+    whole = CapturedFunction(lambda flat, batch: 2 * program.gradients(flat, batch).gradient, flat, batch, warm_up=0)
     assert torch.equal(whole(flat, batch), 2 * expected)
     assert torch.equal(program.gradients(flat, batch).gradient, expected)
     assert torch.equal(whole(flat, batch), 2 * expected)
@@ -121,7 +121,7 @@ def test_memory_is_what_is_said(engine):
     program = ENGINES[engine].program(network, task)
     program.gradients(flat, batch)
     taken = torch.cuda.max_memory_allocated() - before
-    said = 4 * replicas * ENGINES[engine].kept(network, task.steps, sequences)
+    said = 4 * replicas * ENGINES[engine].activation_count(network, task.steps, sequences)
     print(f"\n{engine}: {taken / said:.2f} of what is said", end="")
     assert abs(taken / said - 1) < 0.2
 

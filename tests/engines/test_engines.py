@@ -12,6 +12,7 @@ from bench.engines.auto import Auto
 from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled
 from bench.engines.eager import Eager
+from bench.engines.engine import Interventions
 from bench.engines.library import Library
 from bench.jobs import compose
 from bench.nets.initializers import Initializers, PyTorch
@@ -250,7 +251,7 @@ def test_trace_is_the_derivative_of_a_sequences_own_loss(cell_name):
 def test_asking_for_the_trace_does_not_change_the_gradient(name):
     network, task, flat, batch = setting("lstm", "adding", dtype=torch.float32)
     engine = example(f"engine/{name}")
-    engine = engine.resolved(network, CPU) if isinstance(engine, Auto) else engine
+    engine = engine.chosen(network, CPU) if isinstance(engine, Auto) else engine
     if not engine.supports(network, CPU):
         pytest.skip(f"{name} cannot train here")
     without, with_trace = (engine.program(network, task).gradients(flat, batch, trace) for trace in (False, True))
@@ -312,9 +313,9 @@ def test_saturation_gives_no_nan():
 @pytest.mark.parametrize("compiler", [True, False])
 def test_auto_takes_the_fastest_that_can_do_what_is_asked(monkeypatch, compiler):
     monkeypatch.setattr(compiled, "available", lambda: compiler)
-    engines = {name: Auto().resolved(setting(name, "adding")[0], CPU) for name in ("lstm", "silu", "lru")}
+    engines = {name: Auto().chosen(setting(name, "adding")[0], CPU) for name in ("lstm", "silu", "lru")}
     assert engines == {"lstm": Compiled() if compiler else Batched(), "silu": Batched(), "lru": Eager()}
-    assert Auto().resolved(setting("lstm", "adding")[0], CPU, repairs=True) == Batched()
+    assert Auto().chosen(setting("lstm", "adding")[0], CPU, Interventions(example("clipping/state_norm"))) == Batched()
 
 
 def test_identity_net_has_a_flat_trace_and_a_linear_one_its_power():

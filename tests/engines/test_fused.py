@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.engines import fused
 from bench.engines.batched import Batched
-from bench.engines.engine import UNTREATED
+from bench.engines.engine import NO_INTERVENTIONS
 from bench.engines.fused import Fused, FusedProgram, Pass
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
@@ -80,7 +80,7 @@ def launched(monkeypatch, tmp_path):
         batch = Batch(torch.zeros(1, 32, task.steps, channels), torch.zeros(1, 32, 1))
         if varying:
             batch = batch._replace(lengths=torch.full((1, 32), task.steps))
-        program, flat = FusedProgram(network, task, UNTREATED), torch.zeros(1, network.flat_size)
+        program, flat = FusedProgram(network, task, NO_INTERVENTIONS), torch.zeros(1, network.flat_size)
         answering, training = (
             Pass(program._kind, program._shape(keep, varying, trace=keep), flat, batch) for keep in (False, True)
         )
@@ -192,7 +192,7 @@ def test_it_keeps_what_it_says(launches, cell_name):
             program.gradients(flat, Batch(inputs, targets))
         (recorded,) = program._passes.values()
         found.append(made.numbers + recorded.arguments[1].inputs.numel())
-        said.append(len(SEEDS) * Fused().kept(network, steps, 5))
+        said.append(len(SEEDS) * Fused().activation_count(network, steps, 5))
     assert found[1] - found[0] == said[1] - said[0]
 
 
@@ -217,7 +217,7 @@ def test_this_triton_knows_the_products(monkeypatch):
 
 
 def test_without_a_gpu_one_line_says_so():
-    with pytest.raises(ConfigError, match=r"^engine=fused: cannot train a Elman on cpu; engine=auto .*$"):
+    with pytest.raises(ConfigError, match=r"^engine=fused: cannot train elman on cpu; engine=auto .*$"):
         checked_job(composed("engine=fused", "device=cpu"))
 
 

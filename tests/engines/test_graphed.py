@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bench.engines.batched import Batched
-from bench.engines.engine import Treatment
-from bench.engines.graphed import Graphed, Recorded
+from bench.engines.engine import Interventions
+from bench.engines.graphed import CapturedFunction, Graphed
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
@@ -20,7 +20,7 @@ from tests.engines.test_engines import SEEDS, START, TASKS, example, setting, su
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CELLS = ("tanh", "irnn", "gru", "lstm")
 OTHER_LOSSES = [name for name in choices("remedies") if type(example(f"remedies/{name}")).losses is not Remedy.losses]
-REPAIRING = [name for name in choices("clipping") if example(f"clipping/{name}").repairs]
+REPAIRING = [name for name in choices("clipping") if example(f"clipping/{name}").clips_state_gradient]
 
 
 def same(ours, theirs):
@@ -60,13 +60,13 @@ def absent(flat, batch):
     return flat.to(ABSENT), batch.mapped(lambda part: part.to(ABSENT))
 
 
-def pass_alone(network, task, flat, batch, **treatment):
+def pass_alone(network, task, flat, batch, **interventions):
     """A pass and what it answers where host and device may not meet; the clipping rule and remedies are by name."""
-    clipping = joined([example(f"clipping/{treatment.get('clipping', 'norm')}")] * len(flat), ABSENT)
+    clipping = joined([example(f"clipping/{interventions.get('clipping', 'norm')}")] * len(flat), ABSENT)
     remedies = {
-        name: joined([example(f"remedies/{name}")] * len(flat), ABSENT) for name in treatment.get("remedies", ())
+        name: joined([example(f"remedies/{name}")] * len(flat), ABSENT) for name in interventions.get("remedies", ())
     }
-    program = Graphed().program(network, task, Treatment(clipping, remedies))
+    program = Graphed().program(network, task, Interventions(clipping, remedies))
     flat, batch = absent(flat, batch)
     with alone() as operations:
         program.gradients(flat, batch, trace=True)
@@ -130,12 +130,12 @@ def test_a_recording_keeps_its_own_batch():
     program = Graphed().program(network, task)
     program.gradients(flat, batch)
     (recorded,) = program._passes.values()
-    kept = [engine.kept(network, task.steps, batch.inputs.shape[1]) for engine in (Batched(), Graphed())]
+    kept = [engine.activation_count(network, task.steps, batch.inputs.shape[1]) for engine in (Batched(), Graphed())]
     assert kept[1] - kept[0] == recorded.arguments[1].inputs[0].numel()
 
 
 def test_a_recording_takes_and_gives_tuples_and_dicts():
-    function = Recorded(
+    function = CapturedFunction(
         lambda pair, table: {"sum": (pair[0] + table["x"],)}, (torch.ones(2), None), {"x": torch.ones(2)}
     )
     first = function((torch.ones(2), None), {"x": torch.full((2,), 2.0)})
@@ -151,7 +151,7 @@ def test_who_is_trained():
 
 
 def test_without_a_gpu_one_line_says_so():
-    with pytest.raises(ConfigError, match=r"^engine=graphed: cannot train a Elman on cpu; engine=auto .*$"):
+    with pytest.raises(ConfigError, match=r"^engine=graphed: cannot train elman on cpu; engine=auto .*$"):
         checked_job(composed("engine=graphed", "device=cpu"))
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"^device=cuda: there is no CUDA device on this machine; use .*$"):

@@ -69,7 +69,7 @@ def test_a_whole_number_serves_as_a_number():
         ({**ADAM, "lr": -1}, "optimizer.lr=-1.0: a learning rate is at least 0"),
         ({**ADAM, "_target_": "os.path.join"}, "optimizer._target_=os.path.join: not of bench, tasks"),
         ({**ADAM, "_target_": "bench.methods.optimizers.Adem"}, "there is no such class"),
-        ({**ADAM, "_target_": "bench.methods.clipping.NormClipping"}, "is not a Adam"),
+        ({**ADAM, "_target_": "bench.methods.clipping.NormClipping"}, "is not an Adam"),
         ("adam", "optimizer=adam: must be a component with its settings"),
     ],
 )
@@ -144,5 +144,5 @@ def test_auto_engine_is_resolved():
 
 def test_extensions_let_a_users_package_in():
     node = {**ADAM, "_target_": "collections.OrderedDict"}
-    with pytest.raises(ConfigError, match="is not a Adam"):
+    with pytest.raises(ConfigError, match="is not an Adam"):
         build(Adam, node, "optimizer", ("bench", "collections"))

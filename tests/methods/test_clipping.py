@@ -9,8 +9,9 @@ import torch
 
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import example
-from bench.methods.clipping import AutoClip, NormClipping, Step, _sum_of_halves, cosine, gradient_norm
+from bench.methods.clipping import AutoClip, NormClipping, Step
 from bench.pack.fields import joined
+from bench.pack.sums import _sum_of_halves, cosine, gradient_norm
 from tests.conftest import choices
 
 RULES = choices("clipping")
@@ -81,9 +82,9 @@ def test_zero_and_huge_gradients_stay_finite_and_are_never_lengthened(name, size
     assert clipped.isfinite().all()
     assert (clipped.abs() <= gradient).all()
     assert size == 0 or (clipped > 0).all()
-    repaired = example(f"clipping/{name}").repaired(gradient.view(2, 4, 16))
-    assert repaired.isfinite().all()
-    assert (repaired.abs() <= gradient.view(2, 4, 16)).all()
+    clipped_state_gradient = example(f"clipping/{name}").clipped_state_gradient(gradient.view(2, 4, 16))
+    assert clipped_state_gradient.isfinite().all()
+    assert (clipped_state_gradient.abs() <= gradient.view(2, 4, 16)).all()
 
 
 @pytest.mark.parametrize("name", WITH_THRESHOLD)
@@ -91,7 +92,7 @@ def test_gradients_below_the_threshold_keep_their_bits(name):
     gradient = noise(size=1e-3)
     rule = example(f"clipping/{name}", threshold=1.0)
     assert torch.equal(clip(rule, gradient, update=2), gradient)
-    assert torch.equal(rule.repaired(gradient.view(4, 2, 16)), gradient.view(4, 2, 16))
+    assert torch.equal(rule.clipped_state_gradient(gradient.view(4, 2, 16)), gradient.view(4, 2, 16))
 
 
 @pytest.mark.parametrize("name", WITH_THRESHOLD)
@@ -99,7 +100,7 @@ def test_infinite_threshold_is_no_clipping(name):
     gradient = noise(size=1e20)
     rule = example(f"clipping/{name}", threshold=math.inf)
     assert torch.equal(clip(rule, gradient, update=2), gradient)
-    assert torch.equal(rule.repaired(gradient.view(4, 2, 16)), gradient.view(4, 2, 16))
+    assert torch.equal(rule.clipped_state_gradient(gradient.view(4, 2, 16)), gradient.view(4, 2, 16))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -110,7 +111,9 @@ def test_clipping_twice_is_clipping_once(name):
     if not isinstance(rule, AutoClip):
         assert torch.allclose(clip(rule, once, update=5), once, rtol=1e-12)
     state = gradient.view(4, 2, 16)
-    assert torch.allclose(rule.repaired(rule.repaired(state)), rule.repaired(state), rtol=1e-12)
+    assert torch.allclose(
+        rule.clipped_state_gradient(rule.clipped_state_gradient(state)), rule.clipped_state_gradient(state), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -158,8 +161,8 @@ def test_every_number_of_a_rule_acts_per_replica(name):
             lambda one: clip(one, gradient[:1], update=6, past=past[:, :1]),
         ),
         "way": (
-            together.repaired(gradient.view(3, 2, 16)),
-            lambda one: joined([one]).repaired(gradient[:1].view(1, 2, 16)),
+            together.clipped_state_gradient(gradient.view(3, 2, 16)),
+            lambda one: joined([one]).clipped_state_gradient(gradient[:1].view(1, 2, 16)),
         ),
     }
     pack, alone = pairs["way" if name in ON_THE_WAY else "sum"]
@@ -246,9 +249,9 @@ def test_adaptive_clipping_bounds_a_units_gradient_by_its_weights():
 def test_a_state_gradient_is_clipped_sequence_by_sequence():
     d_state = noise(6, 16, 3).view(2, 3, 16)
     by_value, by_norm = (example(f"clipping/{name}", threshold=2.0) for name in ON_THE_WAY[::-1])
-    assert torch.equal(by_value.repaired(d_state), d_state.clamp(-2, 2))
+    assert torch.equal(by_value.clipped_state_gradient(d_state), d_state.clamp(-2, 2))
     norms = d_state.norm(dim=-1, keepdim=True)
-    assert torch.allclose(by_norm.repaired(d_state), d_state * (2 / norms).clamp_max(1), rtol=1e-6)
+    assert torch.allclose(by_norm.clipped_state_gradient(d_state), d_state * (2 / norms).clamp_max(1), rtol=1e-6)
     assert torch.equal(clip(by_norm, d_state[:, 0]), d_state[:, 0])
 
 

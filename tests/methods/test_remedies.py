@@ -8,12 +8,12 @@ import torch
 
 from bench.engines.batched import Batched
 from bench.engines.eager import Eager
-from bench.engines.engine import Masks, Treatment
+from bench.engines.engine import Interventions, Masks
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
 from bench.methods.remedies.omega import OmegaPenalty
-from bench.methods.remedies.remedy import Look
+from bench.methods.remedies.remedy import PackView
 from bench.nets.network import Network
 from bench.pack.fields import joined, per_replica_fields
 from bench.pack.streams import Stream
@@ -48,7 +48,7 @@ def setting(cell="tanh", hidden=8):
     initializer = checked_job(composed("initializer=pytorch")).replica.initializer
     flat = network.initial([initializer] * 3, SEEDS)
     batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 4)
-    return Look(network, task, flat, network.mask(), batch, task.losses, update=3)
+    return PackView(network, task, flat, network.mask(), batch, task.losses, update=3)
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
@@ -104,11 +104,11 @@ def test_the_padding_stays_zero(name):
     ("name", "price"), [("l1_penalty", lambda w: w.abs().sum(-1)), ("l2_penalty", lambda w: w.square().sum(-1) / 2)]
 )
 def test_a_penalty_is_the_gradient_of_its_price(name, price):
-    look = setting()
+    view = setting()
     remedy = joined([remedy_of(name, strength=s) for s in (0.1, 0.2, 0.3)])
-    flat = look.flat.clone().requires_grad_()
+    flat = view.flat.clone().requires_grad_()
     (expected,) = torch.autograd.grad((torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64) * price(flat)).sum(), flat)
-    assert torch.allclose(remedy.penalty(look), expected, rtol=1e-12)
+    assert torch.allclose(remedy.penalty(view), expected, rtol=1e-12)
 
 
 def test_label_smoothing_is_that_of_torch():
@@ -129,13 +129,13 @@ def test_label_smoothing_refuses_a_task_whose_answer_is_a_number():
 
 
 def test_gradient_noise_fades_as_published_and_is_new_at_every_update():
-    look = setting(hidden=64)
+    view = setting(hidden=64)
     noisy = joined([remedy_of("gradient_noise", variance=v, decay=0.55) for v in (0.01, 0.3, 1.0)])
     seen = []
     for update in (0, 9, 999):
-        noise = noisy.noise(dataclasses.replace(look, update=update), Stream(SEEDS, "noise", update, torch.float64))
-        assert (noise[:, ~look.trained] == 0).all()
-        values = noise[:, look.trained]
+        noise = noisy.noise(dataclasses.replace(view, update=update), Stream(SEEDS, "noise", update, torch.float64))
+        assert (noise[:, ~view.trained] == 0).all()
+        values = noise[:, view.trained]
         expected = torch.tensor([0.01, 0.3, 1.0]).double() / (1 + update) ** 0.55
         count = values.shape[1]
         assert torch.allclose(values.var(-1), expected, rtol=5 * (2 / count) ** 0.5)
@@ -164,20 +164,20 @@ def test_input_dropout_masks_every_input_of_the_training_batch_anew():
     assert set(first.inputs[shown].unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(first.inputs, second.inputs)
     assert torch.equal(
-        training.heldout[0].inputs,
-        Training([dataclasses.replace(job.replica, remedies={})], job.engine, CPU).heldout[0].inputs,
+        training.evaluator.heldout[0].inputs,
+        Training([dataclasses.replace(job.replica, remedies={})], job.engine, CPU).evaluator.heldout[0].inputs,
     )
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
 def test_masks_of_the_state_act_where_they_should(cell):
     """One mask for all steps in the recurrence, one for each step in the readout: against a plain unrolled net."""
-    look = setting(cell)
-    network, task, batch = look.network, look.task, look.batch
+    view = setting(cell)
+    network, task, batch = view.network, view.task, view.batch
     random = torch.Generator().manual_seed(0)
     recurrent = torch.rand(3, 4, 8, generator=random).double()
     readout = torch.rand(3, 4, task.steps, 8, generator=random).double()
-    flat = look.flat.clone().requires_grad_()
+    flat = view.flat.clone().requires_grad_()
     weights = network.views(flat)
     state, outputs = network.zero_state(weights, 4), []
     for t, x in enumerate(batch.inputs.unbind(-2)):
@@ -186,10 +186,10 @@ def test_masks_of_the_state_act_where_they_should(cell):
     loss = task.losses(torch.stack(outputs, -2), batch.targets).flatten(1).mean(-1)
     (expected,) = torch.autograd.grad(loss.sum(), flat)
     program = Eager().program(network, task)
-    ours = program.gradients(look.flat, batch, masks=Masks(recurrent, readout))
+    ours = program.gradients(view.flat, batch, masks=Masks(recurrent, readout))
     assert torch.allclose(ours.loss, loss)
     assert torch.allclose(ours.gradient, expected, rtol=1e-10, atol=1e-14)
-    assert not torch.allclose(ours.loss, program.gradients(look.flat, batch).loss)
+    assert not torch.allclose(ours.loss, program.gradients(view.flat, batch).loss)
 
 
 def test_a_masked_net_is_trained_by_eager():
@@ -218,19 +218,19 @@ def test_a_normalised_cell_sees_its_state_at_mean_zero_and_variance_one(cell_nam
     assert (cell.states, cell.gates, cell.parameters) == (inner.states, inner.gates, inner.parameters)
 
 
-def omega_of(look, flat, states, adjoints):
+def omega_of(view, flat, states, adjoints):
     """Equation 9 of the paper with states and gradients held fixed, sequence by sequence."""
-    weights = look.network.cell.prepared(look.network.views(flat))
+    weights = view.network.cell.prepared(view.network.views(flat))
     total = torch.zeros(3, dtype=torch.float64)
     for t, adjoint in adjoints.items():
         for r in range(3):
             own = {name: weight[r] for name, weight in weights.items()}
             for b in range(4):
-                x = look.batch.inputs[r, b, t][None]
+                x = view.batch.inputs[r, b, t][None]
                 parts = len(states[t])
 
                 def step(vector, own=own, x=x, parts=parts):
-                    after = look.network.cell.step(own, x, tuple(vector.view(parts, 1, -1).unbind()))
+                    after = view.network.cell.step(own, x, tuple(vector.view(parts, 1, -1).unbind()))
                     return torch.cat(after, -1)[0]
 
                 vector = torch.cat([part[r, b] for part in states[t]])
@@ -242,12 +242,12 @@ def omega_of(look, flat, states, adjoints):
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
 def test_omega_is_the_immediate_gradient_of_the_papers_sum(cell):
-    look = setting(cell, hidden=4)
-    network, task = look.network, look.task
-    weights = network.views(look.flat)
+    view = setting(cell, hidden=4)
+    network, task = view.network, view.task
+    weights = network.views(view.flat)
     state = network.zero_state(weights, 4)
     states = [state]
-    for x in look.batch.inputs.unbind(-2):
+    for x in view.batch.inputs.unbind(-2):
         states.append(network.cell.step(weights, x, states[-1]))
 
     def loss_from(t, parts):
@@ -255,21 +255,21 @@ def test_omega_is_the_immediate_gradient_of_the_papers_sum(cell):
         state, outputs = parts, []
         for later in range(t, task.steps):
             if later > t:
-                state = network.cell.step(weights, look.batch.inputs[..., later, :], state)
+                state = network.cell.step(weights, view.batch.inputs[..., later, :], state)
             outputs.append(network.readout(weights, state[0]))
-        return task.losses(torch.stack(outputs, -2), look.batch.targets[..., t:]).sum() / task.steps
+        return task.losses(torch.stack(outputs, -2), view.batch.targets[..., t:]).sum() / task.steps
 
     adjoints = {}
     for t in range(1, task.steps):
         parts = tuple(part.clone().requires_grad_() for part in states[t + 1])
         adjoints[t] = torch.autograd.grad(loss_from(t, parts), parts, allow_unused=True)
         adjoints[t] = tuple(torch.zeros_like(p) if g is None else g for g, p in zip(adjoints[t], parts, strict=True))
-    ours = joined([OmegaPenalty(s) for s in (1.0, 2.0, 0.5)]).penalty(look)
+    ours = joined([OmegaPenalty(s) for s in (1.0, 2.0, 0.5)]).penalty(view)
     random = torch.Generator().manual_seed(0)
     for _ in range(3):
-        direction = torch.randn(look.flat.shape, generator=random).double() * look.trained
+        direction = torch.randn(view.flat.shape, generator=random).double() * view.trained
         step = 1e-5
-        ahead, behind = (omega_of(look, look.flat + sign * step * direction, states, adjoints) for sign in (1, -1))
+        ahead, behind = (omega_of(view, view.flat + sign * step * direction, states, adjoints) for sign in (1, -1))
         slope = (ahead - behind) / (2 * step) * torch.tensor([1.0, 2.0, 0.5])
         assert torch.allclose((ours * direction).sum(-1), slope, rtol=1e-5)
 
@@ -277,17 +277,17 @@ def test_omega_is_the_immediate_gradient_of_the_papers_sum(cell):
 @pytest.mark.parametrize("by", ["value", "norm"])
 @pytest.mark.parametrize("cell", ["tanh", "irnn", "gru", "lstm"])
 def test_clipping_on_the_way_back_is_the_same_in_both_engines_and_obeys_its_threshold(cell, by):
-    look = setting(cell)
+    view = setting(cell)
     rule = joined([example("clipping/state_norm", by=by, threshold=c) for c in (1e-3, 0.05, 1e9)])
-    engines = [engine.program(look.network, look.task, Treatment(rule)) for engine in (Eager(), Batched())]
-    eager, batched = (program.gradients(look.flat, look.batch, trace=True) for program in engines)
+    engines = [engine.program(view.network, view.task, Interventions(rule)) for engine in (Eager(), Batched())]
+    eager, batched = (program.gradients(view.flat, view.batch, trace=True) for program in engines)
     assert torch.allclose(eager.gradient, batched.gradient, rtol=1e-10, atol=1e-16)
     for name, norms in eager.trace.items():
         assert torch.allclose(norms, batched.trace[name], rtol=1e-10)
     if by == "norm":
         assert (batched.trace["h"][0] <= 1e-3 * (1 + 1e-12)).all()
         assert (batched.trace["h"][0] > 0.999e-3).any()
-    free = Batched().program(look.network, look.task).gradients(look.flat, look.batch)
+    free = Batched().program(view.network, view.task).gradients(view.flat, view.batch)
     assert torch.allclose(batched.gradient[2], free.gradient[2], rtol=1e-12)
     assert not torch.allclose(batched.gradient[0], free.gradient[0])
 
@@ -303,8 +303,8 @@ def test_noise_and_decay_come_after_clipping():
     before = training.flat.clone()
     batch, gradients = training.gradients(0, batch, False)
     training.advance(0, batch, gradients)
-    training.descent.read()
+    training.optimizer.read()
     clipped = gradients.gradient * (1e-3 / gradients.gradient.norm())
     noise = training.remedies["gradient_noise"].noise(training._look(0, batch), training._stream("gradient_noise", 0))
     assert torch.allclose(training.flat - before, -(clipped + noise + 0.1 * before), rtol=1e-9)
-    assert np.isclose(training.descent.history["norms"][0, 0], gradients.gradient.norm())
+    assert np.isclose(training.optimizer.history["norms"][0, 0], gradients.gradient.norm())

@@ -76,7 +76,7 @@ def test_every_choice_fills_its_block_in_float64(choice):
 
 @functools.cache
 def networks():
-    return [Network(example(f"cell/{name}", hidden=8), 2, 1) for name in choices("cell")]
+    return [Network(compose.example(f"cell/{name}", hidden=8), 2, 1) for name in choices("cell")]
 
 
 @pytest.mark.parametrize("choice", CHOICES)

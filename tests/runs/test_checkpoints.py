@@ -37,13 +37,13 @@ STATE = RunState(
 
 
 def engine_of(replica):
-    return Auto().resolved(replica.network, CPU)
+    return Auto().chosen(replica.network, CPU)
 
 
 def advanced(replicas, update, states=()):
     """A pack taken to an update."""
     training = Training(replicas, engine_of(replicas[0]), CPU, states)
-    for done in training.steps():
+    for done in training.each_update():
         if done == update:
             break
     return training

@@ -62,7 +62,7 @@ def slurm_task(folder, queue, number):
     job = SimpleNamespace(
         job_id=number, paths=SimpleNamespace(result_pickle=answer), done=answer.exists, result=lambda: {"run": "lost"}
     )
-    return cluster.SlurmTask(Order([], [], []), job, queue)
+    return cluster.SlurmJob(Order([], [], []), job, queue)
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def parent(pid):
 
 
 def workers_of(command):
-    """Workers are children of the fork server, which is a child of the command."""
+    """WorkerExecutor are children of the fork server, which is a child of the command."""
     pids = [int(path.name) for path in Path("/proc").glob("[0-9]*") if os.getsid(int(path.name)) == command]
     return [pid for pid in pids if pid != command and parent(parent(pid)) == command]
 

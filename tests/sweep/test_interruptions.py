@@ -25,8 +25,9 @@ from bench.runs.directory import RunDirectory
 from bench.runs.tables import load
 from bench.sweep import worker
 from bench.sweep.execution import Execution
-from bench.sweep.executors import Here
+from bench.sweep.executors import InThisProcess
 from bench.training.loop import Training
+from bench.training.run_state import RunState
 
 KILLS = int(os.environ.get("KILLS", "20"))  # `make torture` asks for more
 SMALL = [
@@ -104,7 +105,7 @@ def test_what_was_finished_since_the_plan_was_made_is_not_trained_again(tmp_path
     assert run(tmp_path, "seed=0,1") == 0
     before = [one.path.joinpath("finished").stat() for one in directories(tmp_path)]
     monkeypatch.setattr(worker, "Training", None)  # training would raise, and leave a failure
-    assert worker.train(order(tmp_path, "seed=0", "seed=1"), lambda standing: None, worker.Asked()) == {}
+    assert worker.train(order(tmp_path, "seed=0", "seed=1"), lambda standing: None, worker.StopRequest()) == {}
     assert [one.path.joinpath("finished").stat() for one in directories(tmp_path)] == before
 
 
@@ -151,7 +152,7 @@ def test_a_signal_ends_a_sweep_in_seconds_and_keeps_what_is_in_training(tmp_path
 
 
 def test_whoever_is_asked_to_end_keeps_its_runs_at_the_next_update(tmp_path):
-    asked = worker.Asked()
+    asked = worker.StopRequest()
 
     def say(standing):
         if {update for update, _ in standing.values()} == {10}:
@@ -242,13 +243,13 @@ def test_a_run_whose_worker_ends_without_an_outcome_fails_after_three_tries(tmp_
     assert load(tmp_path / "a").runs["message"].tolist() == [message] * 2
 
 
-def execution(results, place, *jobs):
+def execution(results, executor, *jobs):
     asked = order(results, *jobs)
-    there = Execution(asked.jobs, asked.configs, asked.overrides, 32, 2.0**32, place)
+    there = Execution(asked.jobs, asked.configs, asked.overrides, 32, 2.0**32, executor)
     return there, dict(enumerate(asked.directories))
 
 
-class Ending(Here):
+class Ending(InThisProcess):
     """Trains no run; of the first orders it leaves the checkpoints that it is given."""
 
     def __init__(self, *updates):
@@ -284,7 +285,7 @@ def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(tmp_path, capsys, m
         def run(self, *rest):
             raise AssertionError
 
-        steps = run
+        each_update = run
 
     monkeypatch.setattr(worker, "Training", Failing)
     assert run(tmp_path, "cell.hidden=4,5,6", "budget.fail_fast=true") == 1
@@ -301,9 +302,9 @@ def test_what_has_ended_leaves_the_pack_and_changes_no_bit(tmp_path, monkeypatch
     widths = []
 
     class Spied(Training):
-        def steps(self, *rest):
+        def each_update(self, *rest):
             widths.append(len(self.replicas))
-            return super().steps(*rest)
+            return super().each_update(*rest)
 
     task = ["task=permutation", "task.length=3", "task.kinds=4", "evaluation.rule=historical", "evaluation.enough=2"]
     sizes = ["cell.hidden=16", "updates=60", "optimizer.lr=0.01,1e30", "evaluation.every=5", "evaluation.sequences=64"]
@@ -322,7 +323,7 @@ def test_what_has_ended_leaves_the_pack_and_changes_no_bit(tmp_path, monkeypatch
 
 
 def _to_the_end(runs, training):
-    for _ in training.steps():
+    for _ in training.each_update():
         pass
     return np.ones(len(runs), dtype=bool)
 
@@ -502,6 +503,6 @@ def test_a_run_of_a_pack_is_grouped_by_where_it_stands(tmp_path, capsys):
 
 def test_orders_of_a_stale_plan_are_grouped_by_where_their_runs_stand(make_replica):
     run = worker.Run(None, RunDirectory("x", "y"), None)
-    state = worker.State(3, *[None] * 9)
+    state = RunState(3, *[None] * 9)
     grouped = worker.by_update([run, dataclasses.replace(run, state=state), run])
     assert [len(group) for group in grouped] == [2, 1]

@@ -20,7 +20,7 @@ from bench.jobs.compose import composed, plain
 from bench.jobs.job import checked_job
 from bench.sweep import executors as places
 from bench.sweep import planning, worker
-from bench.sweep.executors import Task, Tasks, Workers
+from bench.sweep.executors import PackJob, TaskExecutor, WorkerExecutor
 from bench.sweep.launcher import Composer, PackLauncher
 from bench.sweep.packs import packs, taken
 from bench.sweep.progress import SweepProgress
@@ -173,12 +173,12 @@ def test_engines_keep_what_they_say(cell):
     job = checked_job(composed(f"cell={cell}", "cell.hidden=20", "engine=batched", "device=cpu"))
     network, flat = job.replica.network, torch.zeros(1, job.replica.network.flat_size)
     short, long = (storage(_SWEEPS[type(network.cell)](network, flat, 3, slots)) for slots in (10, 20))
-    assert long - short == job.engine.kept(network, 10, 3)
+    assert long - short == job.engine.activation_count(network, 10, 3)
     if Compiled().supports(network, torch.device("cpu")):
         program = Compiled().program(network, job.replica.task)
         size = Pass(program._shape(1, 3), torch.float32, keep=True).memory.numel()
         states = 3 * network.padded_hidden * len(network.cell.states)  # at the start
-        assert size - states == Compiled().kept(network, job.replica.task.steps, 3)
+        assert size - states == Compiled().activation_count(network, job.replica.task.steps, 3)
 
 
 def storage(sweep):
@@ -188,8 +188,8 @@ def storage(sweep):
     return sum({one.data_ptr(): one.nbytes() // 4 for one in found}.values())
 
 
-class Slots(Tasks):
-    """Tasks that take as long as is written in `lasting`, in looks; notes the slot of each."""
+class Slots(TaskExecutor):
+    """TaskExecutor that take as long as is written in `lasting`, in looks; notes the slot of each."""
 
     def __init__(self, at_once, lasting):
         super().__init__(at_once)
@@ -200,7 +200,7 @@ class Slots(Tasks):
         return Lasting(order, self.lasting.pop(0))
 
 
-class Lasting(Task):
+class Lasting(PackJob):
     crash = None
 
     def __init__(self, order, looks):
@@ -223,16 +223,16 @@ class Lasting(Task):
 
 def test_tasks_side_by_side_have_different_slots(tmp_path):
     job = dataclasses.replace(jobs(tanh=1)[0], results=str(tmp_path))
-    place = Slots(3, [3, 1, 2, 9, 1, 1])
-    place.run([Order([job], [{}], [{}])] * 6, SweepProgress({}, {}).__enter__())
-    assert place.slots == [0, 1, 2, 1, 2, 0]
+    executor = Slots(3, [3, 1, 2, 9, 1, 1])
+    executor.run([Order([job], [{}], [{}])] * 6, SweepProgress({}, {}).__enter__())
+    assert executor.slots == [0, 1, 2, 1, 2, 0]
 
 
 def test_workers_side_by_side_have_a_gpu_each(monkeypatch):
-    monkeypatch.setattr(places, "Worker", lambda order, gpu: gpu)
-    assert [Workers(2, gpus=2).start(None, slot) for slot in (0, 1)] == [0, 1]
-    assert [Workers(4, gpus=2).start(None, slot) for slot in range(4)] == [0, 1, 0, 1]
-    assert Workers(2).start(None, 1) is None
+    monkeypatch.setattr(places, "WorkerJob", lambda order, gpu: gpu)
+    assert [WorkerExecutor(2, gpus=2).start(None, slot) for slot in (0, 1)] == [0, 1]
+    assert [WorkerExecutor(4, gpus=2).start(None, slot) for slot in range(4)] == [0, 1, 0, 1]
+    assert WorkerExecutor(2).start(None, 1) is None
 
 
 @pytest.mark.parametrize(
@@ -241,8 +241,8 @@ def test_workers_side_by_side_have_a_gpu_each(monkeypatch):
 def test_there_is_a_worker_for_every_gpu(monkeypatch, device, workers, at_once, gpus):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     launcher = PackLauncher("workers", workers, width=8, memory=1.0, settings={}, dry_run=False)
-    place = launcher._place(dataclasses.replace(jobs(tanh=1)[0], device=device))
-    assert (place.at_once, place.gpus) == (at_once, gpus)
+    executor = launcher._executor(dataclasses.replace(jobs(tanh=1)[0], device=device))
+    assert (executor.at_once, executor.gpus) == (at_once, gpus)
 
 
 def test_a_worker_trains_on_the_gpu_that_it_is_given(monkeypatch):

@@ -17,7 +17,7 @@ WEIGHTS = "measurement=[spectrum,eigenvalues,state]"
 def pack(make_replica, cell, threads):
     replica = make_replica(f"cell={cell}", "cell.hidden=10", "updates=12", WEIGHTS)
     training = Training(with_seeds(replica, range(5)), Batched(), CPU)
-    training.watch.threads = threads
+    training.monitor.threads = threads
     return training
 
 
@@ -37,7 +37,7 @@ def test_aside_and_at_once_are_the_same(make_replica, cell, threads):
 def test_weights_are_those_of_the_moment_they_were_asked_for(make_replica):
     """They are changed in place while others look."""
     training, reference = (pack(make_replica, "tanh", threads) for threads in (2, 0))
-    for _ in training.steps():
+    for _ in training.each_update():
         assert not any(record.tables["spectrum"] for record in training.records)
     assert_same_records(training.finish(), reference.run())
 
@@ -45,7 +45,7 @@ def test_weights_are_those_of_the_moment_they_were_asked_for(make_replica):
 def test_a_state_has_what_was_found_aside(make_replica):
     training, reference = (pack(make_replica, "tanh", threads) for threads in (2, 0))
     for one in (training, reference):
-        steps = one.steps()
+        steps = one.each_update()
         while next(steps) < 5:
             pass
     for mine, other in zip(training.states(), reference.states(), strict=True):

@@ -15,7 +15,7 @@ from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
 from bench.training.loop import Training
-from bench.training.outcome import Rule, outcome
+from bench.training.outcome import Rule, ended
 from tests.conftest import assert_same_tables, choices, small_task, with_seeds
 
 CPU = torch.device("cpu")
@@ -74,7 +74,7 @@ def test_bits_of_the_other_engines_do_not_depend_on_the_pack(make_replica, engin
 def test_measuring_changes_no_bit(make_replica, cell):
     plain = with_seeds(make_replica(f"cell={cell}", "updates=20", "measurement=[]"), range(2))
     measured = with_seeds(make_replica(f"cell={cell}", "updates=20", MEASURED), range(2))
-    engine = Auto().resolved(plain[0].network, CPU)
+    engine = Auto().chosen(plain[0].network, CPU)
     (without, _), (with_all, records) = train(plain, engine), train(measured, engine)
     assert torch.equal(without, with_all)
     tables = {"spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product"}
@@ -86,10 +86,10 @@ def test_measuring_changes_no_bit(make_replica, cell):
 def test_what_is_measured_is_the_same_in_any_pack_and_after_a_pause(make_replica, cell, hidden):
     replica = make_replica(f"cell={cell}", f"cell.hidden={hidden}", "updates=12", "batch_size=3", MEASURED)
     pack = with_seeds(replica, range(4))
-    engine = Auto().resolved(pack[0].network, CPU)
+    engine = Auto().chosen(pack[0].network, CPU)
     _, records = train(pack, engine)
     paused = Training(pack, engine, CPU)
-    steps = paused.steps()
+    steps = paused.each_update()
     while next(steps) < 5:
         pass
     states = paused.states()
@@ -139,7 +139,7 @@ def test_a_skipped_update_leaves_weights_and_optimizer_as_they_were(make_replica
         if spoilt:
             gradients.gradient[1, 7] = torch.inf
         training.advance(update, batches[update], gradients)
-        state = training.descent.stepper.state[training.descent.delta]
+        state = training.optimizer.stepper.state[training.optimizer.delta]
         return training.flat.clone(), {k: v.clone() for k, v in state.items() if v.shape == training.flat.shape}
 
     before, state_before = step(0, spoilt=False)
@@ -167,14 +167,14 @@ def test_pascanus_policy_shrinks_the_recurrent_weight_of_a_replica_without_gradi
     expected = training.flat - 0.5 * gradients.gradient
     gradients.gradient[1, 7] = torch.nan
     training.advance(0, batch, gradients)
-    training.descent.read()
+    training.optimizer.read()
     assert torch.allclose(training.flat[[0, 2]], expected[[0, 2]], rtol=1e-12)
     for name, after in training.network.views(training.flat).items():
         factor = 1 - 0.5 * 0.02 if name == "W_hh" else 1.0
         assert torch.allclose(after[1], factor * before[name][1], rtol=1e-12)
-    assert training.descent.history["nonfinite"][0].tolist() == [False, True, False]
-    assert np.isfinite(training.descent.history["norms"][0]).all()
-    assert training.descent.diverged_at == [None] * 3
+    assert training.optimizer.history["nonfinite"][0].tolist() == [False, True, False]
+    assert np.isfinite(training.optimizer.history["norms"][0]).all()
+    assert training.optimizer.diverged_at == [None] * 3
 
 
 def test_the_loop_does_what_a_plain_torch_loop_does(make_replica):
@@ -330,4 +330,4 @@ def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():
     ],
 )
 def test_outcome_is_the_first_that_fits(skills, facts, name):
-    assert outcome(skills, **{"diverged": False, "alive": True, "solved_at": None, "kept": True, **facts}) == name
+    assert ended(skills, **{"diverged": False, "alive": True, "solved_at": None, "kept": True, **facts}) == name

@@ -9,8 +9,8 @@ import torch
 from bench.engines.batched import Batched
 from bench.engines.graphed import Graphed
 from bench.jobs.compose import example
-from bench.methods import clipping
-from bench.training import update as descent
+from bench.pack import sums
+from bench.training import update as training_update
 from bench.training.loop import Training
 from tests.conftest import choices, with_seeds
 from tests.engines.absent import ABSENT, Meeting, alone
@@ -26,14 +26,14 @@ def sick(replica):
 
 
 def asks_nothing(monkeypatch):
-    for module in (clipping, descent):
+    for module in (sums, training_update):
         monkeypatch.setattr(module, "everywhere", lambda condition: False)
 
 
 def assert_same(ours, theirs):
     assert torch.equal(ours.flat, theirs.flat)
-    for name, values in theirs.descent.history.items():
-        torch.testing.assert_close(ours.descent.history[name], values, rtol=0, atol=0, equal_nan=True, msg=name)
+    for name, values in theirs.optimizer.history.items():
+        torch.testing.assert_close(ours.optimizer.history[name], values, rtol=0, atol=0, equal_nan=True, msg=name)
     for mine, other in zip(ours.states(), theirs.states(), strict=True):
         assert mine.diverged_at == other.diverged_at
         assert all((mine.optimizer[name] == value).all() for name, value in other.optimizer.items())
@@ -58,7 +58,7 @@ def test_an_update_as_a_whole_has_the_bits_of_one_in_parts(make_replica, monkeyp
     asks_nothing(monkeypatch)
     ours = Training(replicas, Graphed(), CPU)
     ours.run()
-    assert ours._recording is not None
+    assert ours._captured is not None
     assert_same(ours, theirs)
 
 
@@ -68,7 +68,7 @@ def test_rules_that_change_from_update_to_update_are_not_recorded(make_replica, 
     ours, theirs = (Training(replicas, engine, CPU) for engine in (Graphed(), Batched()))
     for training in (ours, theirs):
         training.run()
-    assert ours._recording is None
+    assert ours._captured is None
     assert_same(ours, theirs)
 
 
@@ -78,36 +78,36 @@ def test_no_update_waits_for_the_host(make_replica, rule, policy):
     """But for torch.optim, whose `capturable` steps say so of themselves."""
     replica = make_replica(f"clipping={rule}", f"nonfinite={policy}", "optimizer.decoupled_decay=0.1")
     training = whole_update_elsewhere(replica)
-    batch, lr = next(training.batches()), training.descent.lrs[0]
+    batch, lr = next(training.batches()), training.optimizer.lrs[0]
     with alone() as operations:
-        notes = training._recorded(batch, lr)
+        notes = training._captured_step(batch, lr)
     assert notes.shape == (4, 2)
     assert "bmm" in operations
 
 
 def test_an_update_that_waits_would_be_seen(make_replica, monkeypatch):
     training = whole_update_elsewhere(make_replica())
-    monkeypatch.setattr(descent, "everywhere", lambda condition: bool(condition.all()))
-    batch, lr = next(training.batches()), training.descent.lrs[0]
+    monkeypatch.setattr(training_update, "everywhere", lambda condition: bool(condition.all()))
+    batch, lr = next(training.batches()), training.optimizer.lrs[0]
     with pytest.raises((Meeting, RuntimeError)), alone():
-        training._recorded(batch, lr)
+        training._captured_step(batch, lr)
 
 
 def whole_update_elsewhere(replica):
     """A pack on a device that is not there, with an optimizer that keeps something."""
     training = Training(with_seeds(replica, range(2)), Graphed(), ABSENT)
-    training.descent.stepper = torch.optim.SGD([training.descent.delta], lr=1.0, momentum=0.9)
+    training.optimizer.stepper = torch.optim.SGD([training.optimizer.delta], lr=1.0, momentum=0.9)
     return training
 
 
 def test_notes_are_read_some_updates_at_a_time_and_whenever_asked(make_replica):
     replica = make_replica("cell=irnn", "task.length=20", "updates=40", "measurement=[]", "evaluation.every=40")
     training = Training([sick(replica)], Batched(), CPU)
-    known = [training.descent.ended.all() for _ in training.steps()]
-    assert known == [False] * (descent.UNREAD - 1) + [True]
-    assert training.descent.diverged_at == [1]
+    known = [training.optimizer.ended.all() for _ in training.each_update()]
+    assert known == [False] * (training_update.UNREAD - 1) + [True]
+    assert training.optimizer.diverged_at == [1]
     other = Training([sick(replica)], Batched(), CPU)
-    next(other.steps())
+    next(other.each_update())
     assert other.ended.all()
 
 
@@ -117,7 +117,7 @@ def test_the_history_does_not_depend_on_when_it_is_read(make_replica):
     for replica in (often, seldom):
         training = Training(with_seeds(replica, range(2)), Batched(), CPU)
         training.run()
-        histories.append(training.descent.history)
+        histories.append(training.optimizer.history)
     for name, values in histories[0].items():
         assert np.array_equal(values, histories[1][name]), name
     assert (histories[0]["norms"] > 0).all()

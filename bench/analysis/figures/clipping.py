@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.analysis import captions
 from bench.analysis.figures.panels import draw_bands, grid, legend, reference, shares, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import DASHED, looks, paper
+from bench.analysis.figures.style import DASHED, paper, series_styles
 from bench.analysis.settings import THRESHOLD, levels
 from bench.analysis.statistics.summaries import WINDOWS, clipping_windows, median_norms, most, quartiles, relative_loss
 
@@ -42,7 +42,7 @@ def clipping(
     settings = band[[col, row]].drop_duplicates().sort_values([col, row]).itertuples(index=False, name=None)
     names = {(c, r): "\n".join([columns[c]] * (len(columns) > 1) + [rows[r]]) for c, r in settings}
     figure, panels = grid(names, {quantity: quantity for quantity in drawn}, "updates", "", row_height=ROW_HEIGHT)
-    series = looks(levels(band[hue]))
+    series = series_styles(levels(band[hue]))
     for ((column, level), quantity), panel in panels.items():
         edges = EDGES[quantity]
         draw_bands({(level, column): panel}, drawn[quantity], "update", row, col, hue, series, edges=edges)

@@ -18,7 +18,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from bench.analysis import captions
 from bench.analysis.figures.panels import draw_bands, grid, legend, log_updates, opened, reference, shares, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force, looks, paper
+from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force, paper, series_styles
 from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.summaries import most, quartiles
@@ -113,7 +113,7 @@ def decay_and_exponent(
     data = data.dropna(subset=["exponent", "decay_rate"])
     need(data, "Lyapunov exponents beside probes")
 
-    series = looks(levels(data[hue]))
+    series = series_styles(levels(data[hue]))
     columns = titles(data[col], col)
     label = r"largest Lyapunov exponent $\lambda_1$ (nats/step)"
     figure, panels = grid({"": ""}, columns, label, "decay rate (nats/step)", row_height=1.5)

@@ -18,7 +18,7 @@ from PIL import Image
 from bench.analysis import captions
 from bench.analysis.figures.panels import clipped, grid, legend
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import GREY, ONE_COLUMN, Look, in_force, looks, paper
+from bench.analysis.figures.style import GREY, ONE_COLUMN, SeriesStyle, in_force, paper, series_styles
 from bench.analysis.settings import levels
 
 COLUMNS = 4  # moments, from initialisation to the end
@@ -35,7 +35,7 @@ def eigenvalues(runs: pd.DataFrame, table: pd.DataFrame, task: object = None, cl
     task, clip: of which runs; the first of each if not given. The run is the one with the lowest seed.
     """
     data, described = _chosen(runs, table, task, clip)
-    series = looks(levels(data["cell"]))
+    series = series_styles(levels(data["cell"]))
     moments = _moments(data)
     columns = {place: _moment(place, updates) for place, updates in moments.items()}
     labels = data[["cell", "block"]].drop_duplicates().itertuples(index=False, name=None)
@@ -68,7 +68,7 @@ def eigenvalues(runs: pd.DataFrame, table: pd.DataFrame, task: object = None, cl
 
 
 @paper()
-def animate(data: pd.DataFrame, series: dict[object, Look], rows: dict[Any, str], path: Path) -> None:
+def animate(data: pd.DataFrame, series: dict[object, SeriesStyle], rows: dict[Any, str], path: Path) -> None:
     """A GIF of the clouds, side by side, a frame for each measured update."""
     across = max(2, min(len(rows), 3))
     down = -(-len(rows) // across)
@@ -135,7 +135,7 @@ def _label(cell: object, block: str) -> str:
     return rf"{cell} ${symbol}_{{{index}}}$" if index else f"{cell} {block}"
 
 
-def _draw(panel: Axes, cloud: pd.DataFrame, look: Look, whole: pd.DataFrame) -> Line2D:
+def _draw(panel: Axes, cloud: pd.DataFrame, look: SeriesStyle, whole: pd.DataFrame) -> Line2D:
     """A cloud with the unit circle, in a square that holds the cloud at every moment; returns its points."""
     panel.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.6))
     (points,) = panel.plot(cloud["real"], cloud["imag"], color=look.color, marker=look.marker, **POINTS)

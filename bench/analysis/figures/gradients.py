@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bench.analysis import captions
 from bench.analysis.figures.panels import Panels, draw_bands, grid, legend, reference, shade, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import DASHED, DOTTED, SOLID, Dash, Look, looks, paper
+from bench.analysis.figures.style import DASHED, DOTTED, SOLID, Dash, SeriesStyle, paper, series_styles
 from bench.analysis.settings import levels
 from bench.analysis.statistics.summaries import quartiles
 
@@ -96,7 +96,7 @@ def _start_and_end(
 
 def _profiles(
     band: pd.DataFrame, x: str, x_label: str, y_label: str, hue: str, row: str, col: str
-) -> tuple[Figure, Panels, dict[Any, Look]]:
+) -> tuple[Figure, Panels, dict[Any, SeriesStyle]]:
     """Panels of bands over a sequence, one row for the start and one for each level of `row` at the end.
 
     A vanished median is not drawn; a quartile that vanished lies on the lower edge of what is drawn in its column.
@@ -107,7 +107,7 @@ def _profiles(
     )
     ends = titles(band["moment"][band["moment"] != START], row)
     rows = {START: "start", **{level: f"end, {title}" for level, title in ends.items()}}
-    series = looks(levels(band[hue]))
+    series = series_styles(levels(band[hue]))
     figure, panels = grid(rows, titles(band[col], col), x_label, y_label)
     draw_bands(panels, drawn, x, "moment", col, hue, series, dash="state", dashes=_dashes(band["state"]))
     return figure, panels, series

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.analysis import captions
 from bench.analysis.figures.panels import draw_bands, grid, legend, opened, reference, shares, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import COLORS, DASHED, Look, in_force, looks, paper
+from bench.analysis.figures.style import COLORS, DASHED, SeriesStyle, in_force, paper, series_styles
 from bench.analysis.settings import levels
 from bench.analysis.statistics.summaries import quartiles, relative_loss, score, success_rates
 
@@ -128,7 +128,7 @@ def success(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str =
     rotation = 90 if sum(len(str(level)) for level in places) * rates[col].nunique() > MOST_LETTERS else 0
 
     rows = {"": ""} if row == x else titles(rates[row], row)
-    columns, series = titles(rates[col], col), looks(levels(rates[hue]))
+    columns, series = titles(rates[col], col), series_styles(levels(rates[hue]))
     height = 2.4 if rotation else 1.5
     x_label = "clipping" if x == "clip" else captions.named(x)
     figure, panels = grid(rows, columns, x_label, "solved (share of runs)", row_height=height)
@@ -150,7 +150,7 @@ def success(runs: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str =
     return Plot("success", figure, rates, caption, alt)
 
 
-def _draw_intervals(panel: Axes, x: pd.Series, rates: pd.DataFrame, look: Look) -> None:
+def _draw_intervals(panel: Axes, x: pd.Series, rates: pd.DataFrame, look: SeriesStyle) -> None:
     below, above = rates["rate"] - rates["low"], rates["high"] - rates["rate"]
     ends = [below.clip(0), above.clip(0)]  # rounding leaves -1e-17
     panel.errorbar(x, rates["rate"], yerr=ends, color=look.color, marker=look.marker, linestyle="none")

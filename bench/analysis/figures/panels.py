@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from bench.analysis.figures.style import DASHED, GREY, SOLID, Dash, Look, in_force, looks
+from bench.analysis.figures.style import DASHED, GREY, SOLID, Dash, SeriesStyle, in_force, series_styles
 from bench.analysis.settings import NO_CLIPPING, levels
 
 Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
@@ -54,10 +54,10 @@ def grid(
 
 def opened(
     data: pd.DataFrame, row: str, column: str, hue: str, x_label: str, y_label: str
-) -> tuple[Figure, Panels, dict[Any, Look]]:
+) -> tuple[Figure, Panels, dict[Any, SeriesStyle]]:
     """A grid with a panel for every level of `row` and `column` in `data`, and a look for every level of `hue`."""
     figure, panels = grid(titles(data[row], row), titles(data[column], column), x_label, y_label)
-    return figure, panels, looks(levels(data[hue]))
+    return figure, panels, series_styles(levels(data[hue]))
 
 
 def titles(column: pd.Series, key: str) -> dict[Any, str]:
@@ -83,7 +83,7 @@ def draw_bands(
     row: str,
     column: str,
     hue: str,
-    series: Mapping[Any, Look],
+    series: Mapping[Any, SeriesStyle],
     *,
     dash: str | None = None,
     dashes: Mapping[Any, Dash] | None = None,
@@ -106,7 +106,7 @@ def cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[
 
 
 def _draw_band(
-    panel: Axes, x: pd.Series, band: pd.DataFrame, look: Look, dash: Dash, edges: tuple[float, float]
+    panel: Axes, x: pd.Series, band: pd.DataFrame, look: SeriesStyle, dash: Dash, edges: tuple[float, float]
 ) -> None:
     median, low, high = (band[name].clip(*edges) for name in ("median", "q25", "q75"))
     every = (look.offset, MARKER_DISTANCE)
@@ -148,7 +148,7 @@ def _columns_width(widths: Sequence[float], lines: int) -> float:
     return sum(max(widths[start : start + lines]) for start in range(0, len(widths), lines))
 
 
-def legend(figure: Figure, series: Mapping[Any, Look], dashes: Mapping[str, Dash], shaded: str = "") -> None:
+def legend(figure: Figure, series: Mapping[Any, SeriesStyle], dashes: Mapping[str, Dash], shaded: str = "") -> None:
     """Above all panels: colour and marker of each series, what the dashes mean, and what is shaded."""
     handles: list[Artist] = [
         Line2D([], [], color=look.color, marker=look.marker, label=str(name)) for name, look in series.items()

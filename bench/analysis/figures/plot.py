@@ -90,7 +90,7 @@ class Plot:
 
 
 def _print_pgf(figure: Figure, path: Path, program: str) -> None:
-    from matplotlib.backends.backend_pgf import FigureCanvasPgf  # looks for TeX when it is imported
+    from matplotlib.backends.backend_pgf import FigureCanvasPgf  # series_styles for TeX when it is imported
 
     with mpl.rc_context({"pgf.texsystem": program}):
         FigureCanvasPgf(figure).print_pgf(path)

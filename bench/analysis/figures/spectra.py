@@ -14,7 +14,7 @@ import pandas as pd
 from bench.analysis import captions
 from bench.analysis.figures.panels import draw_bands, grid, legend, log_updates, reference, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import DASHED, DOTTED, SOLID, Dash, in_force, looks, paper
+from bench.analysis.figures.style import DASHED, DOTTED, SOLID, Dash, in_force, paper, series_styles
 from bench.analysis.settings import KNOWN_CELLS, levels
 from bench.analysis.statistics.summaries import most, quartiles
 
@@ -80,7 +80,7 @@ def _radii(
     band = most(quartiles(long, [*by, "update"], "value"), by).merge(solved_at, on=[row, col, hue], how="left")
     band.loc[band["quantity"] == "spectral_norm", ["q25", "q75"]] = np.nan  # bands would hide each other
     rows, columns = titles(band[row], row), titles(band[col], col)
-    known = looks([*KNOWN_CELLS, *levels(band[hue])])  # so that a gate never has the colour of a cell
+    known = series_styles([*KNOWN_CELLS, *levels(band[hue])])  # so that a gate never has the colour of a cell
     series = {level: known[level] for level in levels(band[hue])}
     figure, panels = grid(rows, columns, "updates", y_label)
     draw_bands(panels, band, "update", row, col, hue, series, dash="quantity", dashes=quantities)

@@ -90,7 +90,7 @@ COMMON = {
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """How a series is drawn; its marker tells it from the others in grey.
 
     offset: of the first marker along its line, as a share of the panel's diagonal, so that markers do not meet.
@@ -126,7 +126,7 @@ def paper() -> Iterator[None]:
         yield
 
 
-def looks(levels: Iterable[object]) -> dict[object, Look]:
+def series_styles(levels: Iterable[object]) -> dict[object, SeriesStyle]:
     """A look for every level: beside known cells, which always have the same, others take what comes after.
 
     Colour and marker go round together once, then the markers are one ahead, so that no two levels look the same.
@@ -135,7 +135,7 @@ def looks(levels: Iterable[object]) -> dict[object, Look]:
     others = [level for level in ordered if level not in KNOWN_CELLS]
     places = others if others == ordered else [*KNOWN_CELLS, *others]
     return {
-        level: Look(
+        level: SeriesStyle(
             color=COLORS[(place := places.index(level)) % len(COLORS)],
             marker=MARKERS[(place + place // len(COLORS)) % len(MARKERS)],
             offset=0.05 + 0.09 * (place % 4),

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from bench.analysis import captions
 from bench.analysis.figures.panels import BAND_ALPHA, MARKER_DISTANCE, cut, legend, opened, reference, shares
 from bench.analysis.figures.plot import NothingToDraw, Plot, need
-from bench.analysis.figures.style import DOTTED, Dash, Look, in_force, paper
+from bench.analysis.figures.style import DOTTED, Dash, SeriesStyle, in_force, paper
 from bench.analysis.statistics.memory_length import LENGTH, by_length, chance_to_solve, memory_lengths, without_length
 from bench.analysis.statistics.profiles import performance_profiles
 from bench.analysis.statistics.survival import curve, times
@@ -116,7 +116,7 @@ def performance_profile(runs: pd.DataFrame, hue: str = "cell", row: str = "clip"
     return Plot("performance_profile", figure, data, caption, alt)
 
 
-def _draw_steps(panel: Axes, line: pd.DataFrame, look: Look) -> None:
+def _draw_steps(panel: Axes, line: pd.DataFrame, look: SeriesStyle) -> None:
     every = (look.offset, MARKER_DISTANCE)
     panel.step(line["update"], line["share"], where="post", color=look.color, marker=look.marker, markevery=every)
     panel.fill_between(
@@ -124,7 +124,7 @@ def _draw_steps(panel: Axes, line: pd.DataFrame, look: Look) -> None:
     )
 
 
-def _draw_fit(panel: Axes, points: pd.DataFrame, look: Look, shift: float, height: float) -> None:
+def _draw_fit(panel: Axes, points: pd.DataFrame, look: SeriesStyle, shift: float, height: float) -> None:
     """Rates with their intervals, moved by `shift` in ln T; the fitted curve; T50 with its interval at `height`."""
     if points.empty:
         return

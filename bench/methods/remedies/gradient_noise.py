@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.methods.remedies.remedy import Look, Remedy
+from bench.methods.remedies.remedy import PackView, Remedy
 from bench.pack.fields import PerReplica
 from bench.pack.streams import Stream
 
@@ -29,10 +29,10 @@ class GradientNoise(Remedy):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: is at least 0")
 
-    def noise(self, look: Look, random: Stream) -> Tensor:
+    def noise(self, view: PackView, random: Stream) -> Tensor:
         variance, decay = (
-            torch.as_tensor(value, dtype=torch.float64, device=look.flat.device)[..., None]
+            torch.as_tensor(value, dtype=torch.float64, device=view.flat.device)[..., None]
             for value in (self.variance, self.decay)
         )
-        deviation = (variance / (1.0 + look.update) ** decay).sqrt()
-        return (deviation * random.normal(look.flat.shape[-1]) * look.trained).to(look.flat.dtype)
+        deviation = (variance / (1.0 + view.update) ** decay).sqrt()
+        return (deviation * random.normal(view.flat.shape[-1]) * view.trained).to(view.flat.dtype)

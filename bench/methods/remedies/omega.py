@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.methods.remedies.remedy import Look, Remedy
+from bench.methods.remedies.remedy import PackView, Remedy
 from bench.nets.cells.cell import State, held
 from bench.pack.fields import PerReplica
 from tasks.task import own_last
@@ -35,18 +35,18 @@ class OmegaPenalty(Remedy):
         if not self.strength >= 0:
             raise ValueError(f"strength={self.strength}: a penalty is at least 0")
 
-    def penalty(self, look: Look) -> Tensor:
+    def penalty(self, view: PackView) -> Tensor:
         # in float64: a gradient that vanishes is what this is about, and squares of 1e-23 are 0 in float32
-        precise = look.batch._replace(inputs=look.batch.inputs.double())
-        look, dtype = replace(look, flat=look.flat.double(), batch=precise), look.flat.dtype
-        states = _states(look)
-        flat = look.flat.detach().requires_grad_()
+        precise = view.batch._replace(inputs=view.batch.inputs.double())
+        view, dtype = replace(view, flat=view.flat.double(), batch=precise), view.flat.dtype
+        states = _states(view)
+        flat = view.flat.detach().requires_grad_()
         omega = torch.zeros(len(flat), dtype=flat.dtype, device=flat.device)
         with torch.enable_grad():
-            weights = look.network.cell.prepared(look.network.views(flat))
-            for t, adjoint in _adjoints(look, states):
+            weights = view.network.cell.prepared(view.network.views(flat))
+            for t, adjoint in _adjoints(view, states):
                 before = tuple(part.detach().requires_grad_() for part in states[t])
-                after = look.network.cell.step(weights, look.batch.inputs[..., t, :], before)
+                after = view.network.cell.step(weights, view.batch.inputs[..., t, :], before)
                 pulled = torch.autograd.grad(after, before, adjoint, create_graph=True)
                 length, shorter = _length(adjoint), _length(pulled)
                 counted = (length > 0) & (shorter > 0)
@@ -59,29 +59,29 @@ class OmegaPenalty(Remedy):
         return (strength[..., None] * gradient).to(dtype)
 
 
-def _states(look: Look) -> list[State]:
+def _states(view: PackView) -> list[State]:
     """s_0, s_1 ... s_T, in float64; a sequence that has ended holds its state."""
-    weights = look.network.cell.prepared(look.network.views(look.flat))
-    state = look.network.zero_state(weights, look.batch.inputs.shape[-3])
+    weights = view.network.cell.prepared(view.network.views(view.flat))
+    state = view.network.zero_state(weights, view.batch.inputs.shape[-3])
     states = [state]
     with torch.no_grad():
-        for t, x in enumerate(look.batch.inputs.unbind(-2)):
-            after = look.network.cell.step(weights, x, state)
-            state = after if look.batch.lengths is None else held(after, state, look.batch.lengths <= t)
+        for t, x in enumerate(view.batch.inputs.unbind(-2)):
+            after = view.network.cell.step(weights, x, state)
+            state = after if view.batch.lengths is None else held(after, state, view.batch.lengths <= t)
             states.append(state)
     return states
 
 
-def _adjoints(look: Look, states: list[State]) -> Iterator[tuple[int, State]]:
+def _adjoints(view: PackView, states: list[State]) -> Iterator[tuple[int, State]]:
     """t, and dL/ds after step t of each sequence's own loss, from the last step to the first but one."""
-    task, batch = look.task, look.batch
-    weights = look.network.cell.prepared(look.network.views(look.flat))
+    task, batch = view.task, view.batch
+    weights = view.network.cell.prepared(view.network.views(view.flat))
     read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
     hidden = {t: states[t + 1][0].detach().requires_grad_() for t in read}
     with torch.enable_grad():
-        outputs = torch.stack([look.network.readout(weights, h) for h in hidden.values()], dim=-2)
+        outputs = torch.stack([view.network.readout(weights, h) for h in hidden.values()], dim=-2)
         scored = own_last(outputs, batch.lengths, task.steps, len(task.scored))
-        loss = look.losses(scored, batch.targets).mean(-1).sum()
+        loss = view.losses(scored, batch.targets).mean(-1).sum()
         wanted = dict(zip(read, torch.autograd.grad(loss, list(hidden.values())), strict=True))
     adjoint = tuple(torch.zeros_like(part) for part in states[0])
     for t in reversed(range(1, task.steps)):
@@ -90,7 +90,7 @@ def _adjoints(look: Look, states: list[State]) -> Iterator[tuple[int, State]]:
         yield t, adjoint
         before = tuple(part.detach().requires_grad_() for part in states[t])
         with torch.enable_grad():
-            after = look.network.cell.step(weights, batch.inputs[..., t, :], before)
+            after = view.network.cell.step(weights, batch.inputs[..., t, :], before)
             adjoint = torch.autograd.grad(after, before, adjoint)
 
 

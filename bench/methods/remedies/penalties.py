@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.methods.remedies.remedy import Look, Remedy
+from bench.methods.remedies.remedy import PackView, Remedy
 from bench.pack.fields import PerReplica
 
 
@@ -21,8 +21,8 @@ class _Penalty(Remedy):
         if not self.strength >= 0:
             raise ValueError(f"strength={self.strength}: a penalty is at least 0")
 
-    def _strength(self, look: Look) -> Tensor:
-        return torch.as_tensor(self.strength, device=look.flat.device).to(look.flat.dtype)[..., None]
+    def _strength(self, view: PackView) -> Tensor:
+        return torch.as_tensor(self.strength, device=view.flat.device).to(view.flat.dtype)[..., None]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class L1Penalty(_Penalty):
     strength: >= 0. Raises ValueError if it is negative.
     """
 
-    def price(self, look: Look) -> Tensor:
-        return (self._strength(look) * look.flat.abs()).sum(-1)
+    def price(self, view: PackView) -> Tensor:
+        return (self._strength(view) * view.flat.abs()).sum(-1)
 
-    def penalty(self, look: Look) -> Tensor:
-        return self._strength(look) * look.flat.sign()
+    def penalty(self, view: PackView) -> Tensor:
+        return self._strength(view) * view.flat.sign()
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class L2Penalty(_Penalty):
     strength: >= 0. Raises ValueError if it is negative.
     """
 
-    def price(self, look: Look) -> Tensor:
-        return (self._strength(look) / 2 * look.flat.square()).sum(-1)
+    def price(self, view: PackView) -> Tensor:
+        return (self._strength(view) / 2 * view.flat.square()).sum(-1)
 
-    def penalty(self, look: Look) -> Tensor:
-        return self._strength(look) * look.flat
+    def penalty(self, view: PackView) -> Tensor:
+        return self._strength(view) * view.flat

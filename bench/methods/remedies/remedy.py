@@ -17,7 +17,7 @@ Losses = Callable[[Tensor, Tensor], Tensor]  # outputs [..., A, O], targets [...
 
 
 @dataclass(frozen=True)
-class Look:
+class PackView:
     """A pack at one update, before its step.
 
     flat: parameters [R, P]. trained: which entries of a row are parameters, [P], bool. batch: that is trained on.
@@ -64,14 +64,14 @@ class Remedy:
         """The losses to train on instead."""
         return losses
 
-    def price(self, look: Look) -> Tensor | None:
+    def price(self, view: PackView) -> Tensor | None:
         """What it adds to the loss, [R]; None if nothing, or if its `penalty` is not the gradient of that."""
         return None
 
-    def penalty(self, look: Look) -> Tensor | None:
+    def penalty(self, view: PackView) -> Tensor | None:
         """What that adds to the gradient, [R, P]; None if nothing."""
         return None
 
-    def noise(self, look: Look, random: Stream) -> Tensor | None:
+    def noise(self, view: PackView, random: Stream) -> Tensor | None:
         """What it adds to the clipped gradient, [R, P]; None if nothing."""
         return None

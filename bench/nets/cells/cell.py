@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.pack.streams import Stream
+from tasks.naming import Named
 
 Role = Literal["recurrent", "input", "bias", "readout", "readout_bias"]
 Weights = Mapping[str, Tensor]  # by the symbols of the cell's equation, leading axes are batch axes
@@ -37,7 +38,7 @@ class Parameter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell(ABC):
+class Cell(Named, ABC):
     """A recurrence (x_t, state) -> state.
 
     hidden: number of units H >= 1, a multiple of `hidden_multiple`.

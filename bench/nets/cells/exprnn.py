@@ -28,6 +28,8 @@ class ExpRNN(Cell):
     Differs from the paper: A learns at the same rate as all else, because a run has one (theirs a tenth of it).
     """
 
+    name = "exprnn"
+
     @property
     def parameters(self) -> dict[str, Parameter]:
         return {

@@ -28,7 +28,7 @@ class NoReference(ValueError):
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredRun:
     """A run of a reference; to a reader the same as its directory was.
 
     path: where it would lie below the name of the reference. tables: by name, columns of numbers.
@@ -81,13 +81,13 @@ def _lists(table: dict[str, np.ndarray]) -> dict[str, list[float]]:
     return {column: values.tolist() for column, values in table.items()}
 
 
-def read(name: str, folder: Path = HERE) -> list[Kept]:
+def read(name: str, folder: Path = HERE) -> list[StoredRun]:
     """The runs of a reference. Raises NoReference if there is none of this name."""
     path = folder / f"{name}{ENDING}"
     if not path.exists():
         raise NoReference(f"against {name}: no such reference; there are {', '.join(names())}")
     runs = json.loads(gzip.decompress(path.read_bytes()))
-    return [Kept(path=Path(name) / run["run_id"], **run) for run in runs]
+    return [StoredRun(path=Path(name) / run["run_id"], **run) for run in runs]
 
 
 def beside(results: Tables, name: str, folder: Path = HERE) -> Tables:
@@ -117,7 +117,7 @@ def _question(config: dict[str, Any]) -> frozenset[tuple[str, Any]]:
     return frozenset((key, value) for key, value in asked.items() if value is not None)
 
 
-def _told(run: Kept) -> str:
+def _told(run: StoredRun) -> str:
     """The task in the words of a command line: `task=adding task.length=100`."""
     settings = {key: value for key, value in run.config["task"].items() if key != "_target_"}
     told = [f"task={run.overrides['choices']['task']}", *(f"task.{key}={value}" for key, value in settings.items())]

@@ -1,0 +1,106 @@
+"""How good a pack is on sequences it never trained on: while it trains, and once more at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.engines.engine import Program
+from bench.pack.sums import sum_of_rows
+from bench.training.data import Sequences
+from bench.training.outcome import Rule
+from bench.training.record import Record
+from bench.training.replica import Replica
+from tasks.task import Batch
+
+
+class Judgement(NamedTuple):
+    """Mean loss and accuracy on sequences never trained on, and whether any unit was ever non-zero; each [R]."""
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    alive: np.ndarray
+
+
+class Evaluator:
+    """Judges the replicas of one pack, and adds what it finds to their records.
+
+    program: computes their answers. sequences: draws what they are judged by. records: gain rows of `evaluations`.
+    """
+
+    def __init__(
+        self, replicas: Sequence[Replica], program: Program, sequences: Sequences, records: Sequence[Record]
+    ) -> None:
+        self.program, self.sequences, self.records = program, sequences, records
+        self.task = program.task
+        self.evaluation = replicas[0].evaluation
+        self.rules = replicas[0].rules
+        self.updates = self.evaluation.moments(replicas[0].updates)
+
+    @cached_property
+    def heldout(self) -> list[Batch]:
+        """The sequences of all evaluations, the same at each."""
+        return list(self.sequences.judged("heldout", self.evaluation.sequences))
+
+    def judged(self, flat: Tensor) -> Judgement:
+        """How replicas with parameters flat [R, P] do on the held-out sequences."""
+        return self._judged(flat, self.heldout)
+
+    def judged_finally(self, flat: Tensor) -> Judgement:
+        """How they do on fresh sequences, which no evaluation has seen."""
+        return self._judged(flat, self.sequences.judged("final", self.evaluation.final))
+
+    def _judged(self, flat: Tensor, batches: Iterable[Batch]) -> Judgement:
+        """Mean over the sequences of all batches."""
+        replicas, count = len(flat), 0
+        loss, accuracy = (torch.zeros(replicas, dtype=torch.float64, device=flat.device) for _ in range(2))
+        alive = torch.zeros(replicas, dtype=torch.bool, device=flat.device)
+        for batch in batches:
+            answers, sequences = self.program.answers(flat, batch), batch.inputs.shape[1]
+            losses = self.task.losses(answers.outputs, batch.targets).flatten(1).double()
+            loss += sequences * sum_of_rows(losses) / losses.shape[-1]
+            accuracy += sequences * self.task.correct(answers.outputs, batch.targets).flatten(1).double().mean(-1)
+            alive |= answers.alive
+            count += sequences
+        return Judgement(*(value.cpu().numpy() for value in (loss / count, accuracy / count, alive)))
+
+    def add(self, r: int, update: int, loss: float, accuracy: float, clock: float) -> None:
+        """Record one replica's evaluation. clock: seconds for which its packs have trained."""
+        skill = 1 - loss / self.task.baseline_loss
+        row = {"loss": loss, "skill": skill, "accuracy": accuracy, "seconds": clock}
+        columns = {name: np.array([value]) for name, value in row.items()}
+        self.records[r].tables["evaluations"].append({"update": np.array([update], np.int32), **columns})
+
+    def complete(self, r: int, diverged: bool, clock: float) -> None:
+        """Record what evaluations after a replica's end would give: NaN if it has diverged, else the last numbers."""
+        history = self.history(r)
+        loss, accuracy = (np.nan, np.nan) if diverged else (history["loss"][-1], history["accuracy"][-1])
+        for update in sorted(self.updates):
+            if update > history["update"][-1]:
+                self.add(r, update, loss, accuracy, clock)
+
+    def history(self, r: int) -> dict[str, np.ndarray]:
+        """One replica's evaluations so far, by column."""
+        return self.records[r].table("evaluations")
+
+    def first_met(self, r: int, rule: Rule) -> int | None:
+        """The update at which one replica first met a rule, or None."""
+        history = self.history(r)
+        return rule.first_met(history["update"], history[rule.quantity])
+
+    @property
+    def solved(self) -> tuple[bool, ...]:
+        """Which replicas have met the rule by which their task counts as solved."""
+        return tuple(self.first_met(r, self.rules["solved"]) is not None for r in range(len(self.records)))
+
+    def enough(self, active: Sequence[int]) -> list[int]:
+        """The replicas, of the active ones, that have met the rule so often that the stop rule ends them."""
+        enough, rule = self.evaluation.enough, self.rules["solved"]
+        if enough is None:
+            return []
+        return [r for r in active if rule.held_lately(self.history(r)[rule.quantity]) >= enough]
