@@ -36,10 +36,14 @@ report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
 torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
 	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_interruptions.py -k killed_sweep
 
-check: $(STAMP)  ## format and lint (ruff), types (mypy), tests
+lint: $(STAMP)  ## format and lint (ruff)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-.PHONY: help setup bench test speed report torture check
+types: $(STAMP)  ## types (mypy, strict)
+	$(BIN)/mypy
+
+check: lint types  ## lint, types, and the tests with their coverage: what CI runs
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov=bench --cov=tasks --cov-report=term:skip-covered
+
+.PHONY: help setup bench test speed report torture lint types check

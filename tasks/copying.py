@@ -110,7 +110,7 @@ class Copying(Task):
 
     @property
     def chance_accuracy(self) -> float:
-        return self.kinds ** -(self.symbols if self.variant == "memorization" else 1.0)
+        return float(self.kinds) ** -(self.symbols if self.variant == "memorization" else 1)
 
     @property
     def min_lag(self) -> int:

@@ -107,7 +107,8 @@ class ImageSequences(Task):
         pixels = pixels.flatten(-2)
         if self.variant == "permuted":
             pixels = pixels[..., permutation(pixels.shape[-1])]
-        return pixels.unflatten(-1, (-1, self.inputs))
+        steps: Tensor = pixels.unflatten(-1, (-1, self.inputs))
+        return steps
 
 
 @functools.cache

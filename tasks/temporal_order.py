@@ -71,7 +71,7 @@ class TemporalOrder(Task):
 
     @property
     def outputs(self) -> int:
-        return 2**self.symbols
+        return 1 << self.symbols
 
     @property
     def least_steps(self) -> int:

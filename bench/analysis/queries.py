@@ -20,10 +20,10 @@ def gradients_at_ends(results: Tables) -> pd.DataFrame:
 
     def at_ends(table: Mapping[str, np.ndarray]) -> np.ndarray:
         update, kind = table["update"], table["kind"]
-        last = np.zeros(len(update), dtype=bool)
+        last: np.ndarray = update == 0
         for one in np.unique(kind):
             last |= (kind == one) & (update == update[kind == one].max())
-        return last | (update == 0)
+        return last
 
     return results.read("gradient_through_time", PROFILE, at_ends)
 
@@ -33,8 +33,9 @@ def probes(results: Tables) -> pd.DataFrame:
 
     def of_memory(table: Mapping[str, np.ndarray]) -> np.ndarray:
         state = table["state"]
-        memory: np.ndarray = state == ("c" if (state == "c").any() else "h")
-        return memory & (table["kind"] == "probe")
+        probes: np.ndarray = table["kind"] == "probe"
+        probes &= state == ("c" if (state == "c").any() else "h")
+        return probes
 
     return results.read("gradient_through_time", PROFILE, of_memory)
 

@@ -12,7 +12,7 @@ import torch
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
-from bench.jobs.build import ConfigError, build
+from bench.jobs.build import ConfigError, build, converted
 from bench.jobs.limits import Budget, Checkpoints
 from bench.pack.identity import OWN_PACKAGES
 from bench.training.replica import Replica
@@ -43,7 +43,7 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     replica = build(Replica, {name: config[name] for name in names}, "", allowed)
     device = _device(config["device"])
     asked = replica.network, torch.device(device), replica.interventions
-    engine = build(Engine | Auto, config["engine"], "engine", allowed)
+    engine: Engine | Auto = converted(Engine | Auto, config["engine"], "engine", allowed)
     if isinstance(engine, Auto):
         engine = engine.chosen(*asked)
     if reason := engine.refusal(*asked):

@@ -30,7 +30,8 @@ def jacobians(cell: Cell, weights: Weights, x: Tensor, state: State) -> Tensor:
         after = torch.cat(cell.step(weights, x.repeat_interleave(size, dim=1), tuple(copies)), dim=-1)
         unit = torch.eye(size, dtype=after.dtype, device=after.device).repeat(sequences, 1)
         gradients = torch.autograd.grad(after, copies, unit.expand_as(after))
-    return torch.cat(gradients, dim=-1).unflatten(1, (sequences, size))
+    matrices: Tensor = torch.cat(gradients, dim=-1).unflatten(1, (sequences, size))
+    return matrices
 
 
 def pushed(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Tensor) -> tuple[State, Tensor]:
@@ -82,7 +83,7 @@ class Frame:
             self.directions, triangle = self.directions * signs[..., None, :], triangle * signs[..., None]
         lengths = triangle.diagonal(dim1=-2, dim2=-1)
         self.lost = self.lost | ((lengths <= rounding) & finite[..., 0])
-        kept = torch.diag_embed(lengths.masked_fill(self.lost, 0.0) - lengths) + triangle
+        kept: Tensor = torch.diag_embed(lengths.masked_fill(self.lost, 0.0) - lengths) + triangle
         return kept.where(finite, torch.full_like(kept, torch.nan))
 
 

@@ -74,7 +74,7 @@ class Snapshot:
 
 def _eigenvalues(matrices: Tensor) -> Tensor:
     finite = matrices.isfinite().all(-1).all(-1)
-    values = torch.linalg.eigvals(matrices.where(finite[..., None, None], torch.zeros_like(matrices)))
+    values: Tensor = torch.linalg.eigvals(matrices.where(finite[..., None, None], torch.zeros_like(matrices)))
     return values.where(finite[..., None], torch.full_like(values, torch.nan))
 
 

@@ -145,8 +145,8 @@ class Orthogonal(Initializer):
     def sample(self, random: Random, block: Block) -> Tensor:
         rows, columns = block.shape
         q, r = torch.linalg.qr(random.normal(max(rows, columns), min(rows, columns)))
-        q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
-        return self.gain * (q if rows >= columns else q.mT)
+        signed: Tensor = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
+        return self.gain * (signed if rows >= columns else signed.mT)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ class NormalizedPositiveDefinite(Initializer):
     def sample(self, random: Random, block: Block) -> Tensor:
         r = random.normal(*block.shape)
         shifted = r.mT @ r / block.fan_in + torch.eye(block.fan_in, dtype=torch.float64)
-        return shifted / torch.linalg.eigvalsh(shifted)[-1]
+        largest: Tensor = torch.linalg.eigvalsh(shifted)[-1]
+        return shifted / largest
 
 
 @dataclass(frozen=True)

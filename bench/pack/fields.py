@@ -22,7 +22,7 @@ def per_replica_fields(component: object) -> list[str]:
 
 def indexed(component: Component, rows: Any) -> Component:
     """The component of some replicas of a pack: its `PerReplica` fields indexed; one that all share stays as it is."""
-    result: Any = copy.copy(component)
+    result = copy.copy(component)
     for name in per_replica_fields(result):
         value = getattr(result, name)
         object.__setattr__(result, name, value[rows] if isinstance(value, torch.Tensor) else value)
@@ -31,7 +31,7 @@ def indexed(component: Component, rows: Any) -> Component:
 
 def joined(components: Sequence[Component], device: torch.device | str = "cpu") -> Component:
     """One component for a pack: equal to the first, its `PerReplica` fields those of all as a float64 tensor [R]."""
-    result: Any = copy.copy(components[0])
+    result = copy.copy(components[0])
     for name in per_replica_fields(result):
         values = torch.tensor([getattr(c, name) for c in components], dtype=torch.float64, device=device)
         object.__setattr__(result, name, values)  # frozen, and each value was checked when its component was made

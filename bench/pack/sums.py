@@ -34,7 +34,8 @@ def _sum_of_halves(values: Tensor) -> Tensor:
 def _length(rows: Tensor) -> Tensor:
     """L2 norm, [..., N] -> float64 [...], of what can be squared; on a GPU squares are in float64."""
     if rows.is_cpu:
-        return torch.linalg.vector_norm(rows, dim=-1).double()
+        norm: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+        return norm.double()
     return sum_of_rows(rows.double().square()).sqrt()
 
 

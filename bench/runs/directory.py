@@ -270,4 +270,5 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _yaml(data: Mapping[str, Any]) -> bytes:
-    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, encoding="utf-8")
+    text: bytes = yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, encoding="utf-8")
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ def markdown(table: pd.DataFrame) -> str:
 def main(path: Path) -> None:
     """Write the figures, their numbers, and the tables speed_table.csv and speed_table.md beside the JSON."""
     table = steps(path)
-    for draw in (lambda: side_by_side(table), lambda: cost(path, table)):
+    drawings: tuple[Callable[[], Plot], ...] = (lambda: side_by_side(table), lambda: cost(path, table))
+    for draw in drawings:
         try:
             draw().save(path.parent)
         except NothingToDraw as reason:

@@ -71,4 +71,5 @@ def _first_norms(program: LibraryProgram, network: Network, flat: Tensor, batch:
     hidden, _ = module(batch.inputs[:, 1:], tuple(leaves) if isinstance(state, tuple) else leaves[0])
     loss = program.mean_loss(program.scored(network.readout(weights, hidden[:, -1:]), batch), batch.targets)
     (gradient,) = torch.autograd.grad(loss, leaves[0])
-    return gradient[0].double().norm(dim=-1) * batch.inputs.shape[0]
+    norms: Tensor = gradient[0].double().norm(dim=-1)
+    return norms * batch.inputs.shape[0]

@@ -50,4 +50,5 @@ def matmul() -> Callable[[], object]:
 def flops(cell: Any, inputs: int, outputs: int, steps: int, scored: int, batch: int) -> float:
     """Useful floating point operations of an update of one replica: its products, forward, back and for the weights."""
     gates = max(1, len(cell.gates))
-    return 6.0 * batch * (steps * gates * cell.hidden * (cell.hidden + inputs) + scored * cell.hidden * outputs)
+    each_way = steps * gates * cell.hidden * (cell.hidden + inputs) + scored * cell.hidden * outputs
+    return float(6 * batch * each_way)

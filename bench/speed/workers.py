@@ -51,7 +51,7 @@ def rates(names: Sequence[str], replicas: int, rounds: int, least: float, *overr
 def _round(pipes: Sequence[Connection], name: str, least: float) -> float:
     for pipe in pipes:
         pipe.send((name, least))
-    return sum(pipe.recv() for pipe in pipes)
+    return float(sum(pipe.recv() for pipe in pipes))
 
 
 def _work(pipe: Connection, core: int, names: list[str], replicas: int, overrides: tuple[str, ...]) -> None:

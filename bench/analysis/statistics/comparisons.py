@@ -116,7 +116,8 @@ def at_best(p: np.ndarray, least: np.ndarray) -> np.ndarray:
     ordered = np.sort(p)
     before = np.searchsorted(ordered, least)  # so many have a smaller one
     steps = np.concatenate([[0.0], _steps(ordered)])
-    return np.minimum(1.0, np.maximum(steps[before], (len(p) - before) * least))
+    best: np.ndarray = np.minimum(1.0, np.maximum(steps[before], (len(p) - before) * least))
+    return best
 
 
 def _steps(ordered: np.ndarray) -> np.ndarray:
@@ -143,7 +144,9 @@ def _joined(runs: pd.DataFrame, part: str, more: pd.Series) -> pd.Series:
     return more.astype(str).str.cat([runs[key].map(repr) for key in keys], sep=" ")  # NaN, not of this task, is a value
 
 
-def _pairs(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, tuple[object, pd.DataFrame], tuple]]:
+def _pairs(
+    runs: pd.DataFrame,
+) -> Iterator[tuple[str, str, str, tuple[object, pd.DataFrame], tuple[object, pd.DataFrame]]]:
     """Kind, task, what both share, and the two groups of runs with their names."""
     for (task, clip), same in runs.groupby(["task", "clip"], observed=True):
         groups = [(cell, same[same["cell"] == cell]) for cell in levels(same["cell"])]

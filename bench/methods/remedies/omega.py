@@ -95,4 +95,5 @@ def _adjoints(view: PackView, states: list[State]) -> Iterator[tuple[int, State]
 
 
 def _length(parts: State) -> Tensor:
-    return torch.cat(parts, dim=-1).norm(dim=-1)
+    length: Tensor = torch.cat(parts, dim=-1).norm(dim=-1)
+    return length
