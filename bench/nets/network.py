@@ -88,7 +88,7 @@ class Network:
 
     @property
     def recurrent_parameter_count(self) -> int:
-        """Those of them that lead from state to state."""
+        """Trained numbers that lead from state to state."""
         recurrent = [name for name, parameter in self.parameters.items() if parameter.role == "recurrent"]
         return sum(math.prod(self.shape(name)) for name in recurrent)
 
@@ -105,7 +105,7 @@ class Network:
         return views
 
     def mask(self, *roles: str) -> Tensor:
-        """Which entries of a replica's row are parameters of these roles, or of any if none is given: [P], bool."""
+        """True where an entry of a replica's row is a parameter of one of these roles (of any, if none is given): [P]."""
         mask = torch.zeros(self.flat_size, dtype=torch.bool)
         for name, view in self.views(mask).items():
             view.fill_(not roles or self.parameters[name].role in roles)

@@ -36,7 +36,7 @@ def pack(cell: str, replicas: int, *overrides: str) -> Training:
 
 
 def seconds(function: Callable[[], None]) -> float:
-    """Of the processor, for one call."""
+    """Seconds of processor time that one call takes."""
     began = time.process_time()
     function()
     return time.process_time() - began
@@ -53,7 +53,7 @@ def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) 
     def update(traced: bool = False, measured: bool = False) -> None:
         _, gradients = training.gradients(0, batch, traced)
         if measured:
-            training.monitor.look(0, ["training_gradient"], training.flat, gradients.trace, rows)
+            training.monitor.measure(0, ["training_gradient"], training.flat, gradients.trace, rows)
         training.advance(0, batch, gradients)
 
     ways: dict[str, dict[str, bool]] = {
@@ -91,7 +91,7 @@ def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore
         training.advance(0, batch)
 
     def look(names: tuple[str, ...]) -> None:
-        training.monitor.look(0, names, training.flat, trace, range(8))
+        training.monitor.measure(0, names, training.flat, trace, range(8))
 
     due = {name: measurement.moments(UPDATES) for name, measurement in watched.items()}
     moments = sorted(set().union(*due.values()))

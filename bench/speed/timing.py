@@ -18,7 +18,7 @@ Rounds = list[dict[str, float]]
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Of the processor, for one call."""
+    """Seconds of processor time that one call takes."""
     began = time.process_time()
     function()
     return time.process_time() - began

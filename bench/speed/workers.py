@@ -17,7 +17,7 @@ from bench.speed.contenders import way
 
 
 def cores() -> list[int]:
-    """Those that this process may use."""
+    """The processors that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 

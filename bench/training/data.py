@@ -17,7 +17,7 @@ NUMBERS_AHEAD_ON_GPU = 2**26  # where it takes longer to ask for them than to dr
 
 @dataclass(frozen=True)
 class Sequences:
-    """Of every replica, by its seed; where a task has a collection to be judged by, that is the same for all."""
+    """Draws the sequences of every replica from its own seed; a task's own collection is the same for all replicas."""
 
     task: Task
     seeds: Sequence[int]

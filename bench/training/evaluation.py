@@ -95,7 +95,7 @@ class Evaluator:
 
     @property
     def solved(self) -> tuple[bool, ...]:
-        """Which replicas have met the rule by which their task counts as solved."""
+        """True for each replica that has met the rule by which its task counts as solved."""
         return tuple(self.first_met(r, self.rules["solved"]) is not None for r in range(len(self.records)))
 
     def enough(self, active: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The one training loop: a pack of replicas, update by update, watched and judged on the way."""
+"""The one training loop: a pack of replicas, update by update, measured and judged on the way."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ class Training:
         return self.finish()
 
     def each_update(self, report: Report = lambda progress: None) -> Iterator[int]:
-        """Train to the end, and tell after every update how many are done; then `states` may be asked for.
+        """Train to the end, and yield after every update how many are done; `states` may be read then.
 
-        Ends after a last look at update `updates`, or as soon as it is known that no replica goes on.
+        Ends after the measurements and the evaluation at update `updates`, or as soon as no replica goes on.
         """
         for update, batch in enumerate(self.batches(self.update), self.update):
             if self.optimizer.ended.all():
@@ -106,9 +106,9 @@ class Training:
                 batch, gradients = self.gradients(update, batch, traced=True)
             trace = gradients.trace if gradients else {}
             if due:
-                self.monitor.look(update, due, self.flat, trace, self._active())
+                self.monitor.measure(update, due, self.flat, trace, self._active())
             if last:
-                self.monitor.look(update, last, self.flat, trace, ending)
+                self.monitor.measure(update, last, self.flat, trace, ending)
             if update < self.updates:
                 self.optimizer.end(update, ending)
                 self.advance(update, batch, gradients)
@@ -123,7 +123,7 @@ class Training:
 
     @property
     def ended(self) -> np.ndarray:
-        """Which replicas do not go on, diverged or ended by the stop rule; bool [R]."""
+        """True for each replica that does not go on: it has diverged, or the stop rule has ended it; bool [R]."""
         self.optimizer.read()
         return self.optimizer.ended.copy()
 
@@ -131,14 +131,14 @@ class Training:
         return np.flatnonzero(~self.ended).tolist()
 
     def _tick(self) -> None:
-        """Let the clocks go on."""
+        """Add the time since the last call to the clocks."""
         now = time.perf_counter()
         self.clock += now - self._ticked
         self.seconds += (now - self._ticked) / len(self.replicas)
         self._ticked = now
 
     def states(self) -> list[RunState]:
-        """Where every replica stands."""
+        """The state of every replica, from which another process can go on."""
         self.monitor.collect()
         standing = self.optimizer.standing(self.update)
         self._tick()
@@ -204,7 +204,7 @@ class Training:
         return batch, gradients
 
     def _noises(self, update: int, batch: Batch) -> list[Tensor]:
-        """What remedies add to the clipped gradient, each [R, P]."""
+        """Noise that remedies add to the clipped gradient, each [R, P]."""
         view = self._view(update, batch)
         noises = [remedy.noise(view, self._stream(name, update)) for name, remedy in self.remedies.items()]
         return [noise for noise in noises if noise is not None]
@@ -213,7 +213,7 @@ class Training:
         return self.sequences.stream(f"remedy/{name}", update)
 
     def _view(self, update: int, batch: Batch) -> PackView:
-        """What a remedy may look at."""
+        """The pack at one update, as remedies see it."""
         losses = self.program.interventions.losses(self.task)
         return PackView(self.network, self.task, self.flat, self._trained, batch, losses, update)
 
@@ -226,7 +226,7 @@ class Training:
             self.evaluator.add(r, update, judged.loss[r], judged.accuracy[r], self.clock[r])
 
     def finish(self) -> list[Record]:
-        """Judge once more on a fresh set, and name the outcomes; of a replica that could go on, as it stands."""
+        """Judge every replica once more on fresh sequences, and give its record an outcome, also if it could go on."""
         self.monitor.collect()
         judged = self.evaluator.judged_finally(self.flat)
         going_on, descent = self._active(), self.optimizer

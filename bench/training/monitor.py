@@ -1,7 +1,8 @@
-"""The measurements of a pack: each looks when it is due, and what it finds becomes rows of the replicas' records.
+"""The measurements of a pack: each runs when it is due, and what it finds becomes rows of the replicas' records.
 
-On a GPU, what looks at the weights alone is done aside: they are copied without waiting, and threads on the host's
-spare cores find the eigenvalues, which are slow on a GPU and would stall it. LAPACK holds no lock while it works.
+On a GPU, measurements that need nothing but the weights run in the background: the weights are copied without waiting,
+and threads on the host's spare cores find the eigenvalues, which are slow on a GPU and would stall it. LAPACK holds no
+lock while it works.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Found = Mapping[str, list[Columns]]  # by measurement the new rows of every repl
 
 
 @dataclass
-class Aside:
-    """What was asked of other threads: the update, and for each part of the pack the replicas to have rows of it."""
+class Background:
+    """Measurements in other threads: their update, and for each part of the pack its replicas and the result to come."""
 
     update: int
     parts: list[tuple[list[int], Future[Found]]]
@@ -35,10 +36,10 @@ class Aside:
 
 @dataclass
 class Monitor:
-    """Watches one pack.
+    """Measures one pack while it trains.
 
-    records: of its replicas, to which rows are added. probe: so many sequences of every replica, never trained on.
-    threads: that measure aside; 0 for none, and all is done at once.
+    records: one per replica; they gain the rows. probe: draws a number of sequences that are never trained on.
+    threads: how many measure in the background; 0 measures everything at once.
     """
 
     measurements: Mapping[str, Measurement]
@@ -52,45 +53,45 @@ class Monitor:
     def __post_init__(self) -> None:
         self._moments = {name: measurement.moments(self.updates) for name, measurement in self.measurements.items()}
         self._probes: dict[int, Batch] = {}
-        self._asked: list[Aside] = []
+        self._background: list[Background] = []
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def due(self, update: int) -> list[str]:
-        """The measurements that are to look after so many updates."""
+        """The names of the measurements that are due after `update` updates."""
         return [name for name, updates in self._moments.items() if update in updates]
 
     def needs_trace(self, names: Sequence[str]) -> bool:
-        """Whether one of them looks at the training gradient."""
+        """Whether one of these measurements needs the training gradient."""
         return any(self.measurements[name].needs_trace for name in names)
 
-    def look(
+    def measure(
         self, update: int, names: Sequence[str], flat: Tensor, trace: Mapping[str, Tensor], rows: Sequence[int]
     ) -> None:
         """Measure the pack with parameters flat [R, P]; add what is found to the records of the replicas in `rows`."""
         if not rows:
             return
-        aside = [name for name in names if self.threads and self.measurements[name].weights_only]
-        if aside:
-            self._ask(update, aside, flat, rows)
-        found = self._found([name for name in names if name not in aside], flat, trace)
+        background = [name for name in names if self.threads and self.measurements[name].weights_only]
+        if background:
+            self._measure_in_background(update, background, flat, rows)
+        found = self._found([name for name in names if name not in background], flat, trace)
         self._add(update, rows, {name: [columns[r] for r in rows] for name, columns in found.items()})
 
     def collect(self) -> None:
-        """Add what was found aside; wait for what is still being looked for."""
-        for asked in self._asked:
-            for rows, found in asked.parts:
-                self._add(asked.update, rows, found.result())
-        self._asked.clear()
+        """Add the rows of all background measurements; wait for those that are not done."""
+        for begun in self._background:
+            for rows, found in begun.parts:
+                self._add(begun.update, rows, found.result())
+        self._background.clear()
 
     def _found(self, names: Sequence[str], flat: Tensor, trace: Mapping[str, Tensor]) -> Found:
         seen = {part: self._as_looked_at(norms) for part, norms in trace.items()}
         snapshot = Snapshot(self.network, self.task, self._as_looked_at(flat), self._probed, seen)
         return {name: self.measurements[name].measure(snapshot) for name in names}
 
-    def _ask(self, update: int, names: Sequence[str], flat: Tensor, rows: Sequence[int]) -> None:
+    def _measure_in_background(self, update: int, names: Sequence[str], flat: Tensor, rows: Sequence[int]) -> None:
         copy = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=flat.is_cuda).copy_(flat, non_blocking=True)
         copied = torch.cuda.Event() if flat.is_cuda else None
         if copied:
@@ -102,7 +103,7 @@ class Monitor:
             return self._found(names, copy[part], {})
 
         parts = [part.tolist() for part in np.array_split(rows, min(self.threads, len(rows)))]
-        self._asked.append(Aside(update, [(part, self._pool.submit(found, part)) for part in parts]))
+        self._background.append(Background(update, [(part, self._pool.submit(found, part)) for part in parts]))
 
     def _add(self, update: int, rows: Sequence[int], found: Found) -> None:
         """Add what was found of these replicas, in their order; of copies after the last one nothing is kept."""
@@ -112,7 +113,7 @@ class Monitor:
                 self.records[r].tables[self.measurements[name].table].append({"update": at, **new})
 
     def _probed(self, count: int) -> Batch:
-        """The same at every update."""
+        """`count` held-out sequences of every replica, the same at every update, in float64."""
         if count not in self._probes:
             batch = self.probe(count)
             self._probes[count] = batch._replace(inputs=batch.inputs.double()).mapped(self._as_looked_at)

@@ -117,7 +117,7 @@ class Replica:
 
     @property
     def network(self) -> Network:
-        """Its cell, as its remedies want it, with the readout that its task asks for."""
+        """The cell, as the remedies change it, with the readout that the task needs."""
         cell = self.cell
         for remedy in self.remedies.values():
             cell = remedy.cell(cell)

@@ -126,7 +126,7 @@ class PackOptimizer:
         return notes
 
     def note(self, update: int, notes: Tensor) -> None:
-        """Keep what a `step` answered."""
+        """Keep the notes that `step` returned for an update."""
         self._unread.append((update, notes))
         if len(self._unread) >= UNREAD:
             self.read()
@@ -146,14 +146,14 @@ class PackOptimizer:
                 self.ended[replica] = True
 
     def end(self, update: int, rows: Sequence[int]) -> None:
-        """These replicas do not go on after `update` updates."""
+        """End the replicas `rows` after `update` updates: their weights stay as they are."""
         for r in rows:
             self.ended_at[r] = update
             self.active[r] = False
             self.ended[r] = True
 
     def standing(self, update: int) -> list[dict[str, Any]]:
-        """Of every replica the fields of a `RunState` after `update` updates that are known here."""
+        """Each replica's part of its `RunState` after `update` updates: weights, optimizer, series, and where it ended."""
         self.read()
         rows = {name: value.cpu().numpy() for name, value in self._optimizer_rows().items()}
         numbers = {name: value.cpu().numpy() for name, value in self._kept.items() if name not in rows}
@@ -170,7 +170,7 @@ class PackOptimizer:
         ]
 
     def go_on_from(self, states: Sequence[RunState]) -> None:
-        """Stand where these replicas stood, all after as many updates."""
+        """Take over the states of these replicas, all after the same number of updates."""
         self.flat.copy_(torch.from_numpy(np.stack([state.weights for state in states])))
         for name, value in states[0].optimizer.items():
             rows = value.shape == states[0].weights.shape
