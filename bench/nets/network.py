@@ -105,7 +105,7 @@ class Network:
         return views
 
     def mask(self, *roles: str) -> Tensor:
-        """True where an entry of a replica's row is a parameter of one of these roles (of any, if none is given): [P]."""
+        """True where an entry of a row is a parameter of one of these roles (any role if none is given), [P]."""
         mask = torch.zeros(self.flat_size, dtype=torch.bool)
         for name, view in self.views(mask).items():
             view.fill_(not roles or self.parameters[name].role in roles)

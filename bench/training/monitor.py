@@ -28,7 +28,7 @@ Found = Mapping[str, list[Columns]]  # by measurement the new rows of every repl
 
 @dataclass
 class Background:
-    """Measurements in other threads: their update, and for each part of the pack its replicas and the result to come."""
+    """Measurements in other threads: their update, and per part of the pack its replicas and coming result."""
 
     update: int
     parts: list[tuple[list[int], Future[Found]]]

@@ -153,7 +153,7 @@ class PackOptimizer:
             self.ended[r] = True
 
     def standing(self, update: int) -> list[dict[str, Any]]:
-        """Each replica's part of its `RunState` after `update` updates: weights, optimizer, series, and where it ended."""
+        """Each replica's part of its `RunState` after `update` updates: weights, optimizer, series, its end."""
         self.read()
         rows = {name: value.cpu().numpy() for name, value in self._optimizer_rows().items()}
         numbers = {name: value.cpu().numpy() for name, value in self._kept.items() if name not in rows}
