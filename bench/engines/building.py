@@ -28,14 +28,16 @@ class NoCompiler(Exception):
 def load(source: Path, *definitions: str) -> ctypes.CDLL:
     """The library of a source with preprocessor definitions, from the cache or compiled now.
 
-    Its name is a digest of the source, the command, and what the compiler says of itself and of this CPU. Where the
-    cache cannot be written, or nothing can be run from there, it is compiled into a temporary folder.
+    Its name is a digest of the source and the headers beside it, the command, and what the compiler says of itself and
+    of this CPU. Where the cache cannot be written, or nothing can be run from there, it is compiled into a temporary
+    folder.
     Raises NoCompiler.
     """
     compiler = _compiler()
     command = [*compiler, *FLAGS, *(f"-D{name}" for name in definitions)]
     about = _run([*command, "-dM", "-E", "-x", "c", os.devnull])  # its version and all that it can tell of the CPU
-    digest = hashlib.blake2b(source.read_bytes() + repr(command).encode() + about, digest_size=12).hexdigest()
+    text = b"".join(path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h"))))
+    digest = hashlib.blake2b(text + repr(command).encode() + about, digest_size=12).hexdigest()
     try:
         return _loaded(command, source, cache_folder() / f"{source.stem}-{digest}.so")
     except OSError:

@@ -23,54 +23,11 @@
    Compiled once for float and, with -DDOUBLE, once for double; `compiled.py` says when and how. */
 
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#ifdef DOUBLE
-typedef double real;
-typedef int64_t whole;
-#else
-typedef float real;
-typedef int32_t whole;
-#endif
+#include "products.h"
 
-/* The vectors of this CPU, and the most of them in a row of a tile such that four rows fit its registers. Vectors wider
-   than the CPU's own would be split by the compiler and spilled: an order of magnitude slower. */
-#if defined(__AVX512F__)
-enum { BYTES = 64, COLUMNS = 7 }; /* 32 registers */
-#elif defined(__AVX2__)
-enum { BYTES = 32, COLUMNS = 3 }; /* 16 registers */
-#elif defined(__ARM_NEON)
-enum { BYTES = 16, COLUMNS = 6 }; /* 32 registers */
-#else
-enum { BYTES = 16, COLUMNS = 3 }; /* 16 registers, or whatever there is */
-#endif
-enum { ROWS = 4, LANES = BYTES / sizeof(real) };
 enum { STEPS = 8 }; /* whose deltas are kept, to be summed into the weights' gradients together */
-
-typedef real vector __attribute__((vector_size(BYTES)));
-typedef whole mask __attribute__((vector_size(BYTES))); /* of the same lanes: all bits set, or none */
-typedef real stored __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias)); /* anywhere in memory */
-typedef real half __attribute__((vector_size(BYTES / 2)));
-typedef real stored_half __attribute__((vector_size(BYTES / 2), aligned(sizeof(real)), may_alias));
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* A compiler would rather load a value again at each of its uses, and the loads would take longer than the sums. */
-#if defined(__x86_64__)
-#define IN_REGISTER(x) __asm__("" : "+v"(x))
-#elif defined(__ARM_NEON)
-#define IN_REGISTER(x) __asm__("" : "+w"(x))
-#else
-#define IN_REGISTER(x) (void)(x)
-#endif
-
-INLINE vector load(const real *from) { return *(const stored *)from; }
-INLINE void store(real *to, vector x) { *(stored *)to = x; }
-INLINE vector all(real x) { return x - (vector){0}; }
-INLINE vector zero_where(mask m, vector x) { return (vector)((mask)x & ~m); }
-INLINE vector where(mask m, vector yes, vector no) { return (vector)(((mask)yes & m) | ((mask)no & ~m)); }
 
 /* ---- exp and its kin --------------------------------------------------------------------------------------------
 
@@ -127,115 +84,6 @@ INLINE vector sigmoid(vector x) {
 INLINE vector decay(vector x) {
     const power e = exponential(x);
     return zero_where(x < -LARGEST, e.scale * e.rest + e.scale);
-}
-
-/* ---- products ---------------------------------------------------------------------------------------------------
-
-   out[m][n] = start[m][n] + sum over all terms and k of left[m][k] right[k][n]
-
-   A tile of at most ROWS x COLUMNS vectors of `out` lies in registers while k runs. The sum starts from zero and
-   `start` is added last: a gradient gathered from many tiles is a sum of sums, which loses less than one long sum. */
-
-typedef struct {
-    const real *left;
-    ptrdiff_t row, step; /* left[m][k] stands at m row + k step */
-    const real *right;
-    ptrdiff_t width; /* of a row of `right` */
-    ptrdiff_t count; /* of k */
-} term;
-
-typedef struct {
-    const real *start;
-    ptrdiff_t start_row; /* 0: every row starts alike */
-    real *out;
-    ptrdiff_t out_row;
-    int terms;
-    term term[5]; /* four blocks and the readout */
-} product;
-
-/* `columns` vectors of a row, of which the last is only half a vector if it is `halved`. */
-INLINE void tile(const int rows, const int columns, const int halved, const product *p, ptrdiff_t row,
-                 ptrdiff_t column) {
-    const int full = columns - halved;
-    vector sum[ROWS][COLUMNS];
-    half rest[ROWS];
-#pragma GCC unroll 8
-    for (int m = 0; m < rows; m++) {
-        rest[m] = (half){0};
-#pragma GCC unroll 8
-        for (int n = 0; n < full; n++) sum[m][n] = all(0);
-    }
-    for (int i = 0; i < p->terms; i++) {
-        const term *s = &p->term[i];
-        const real *left = s->left + row * s->row, *right = s->right + column;
-        const ptrdiff_t left_row = s->row, step = s->step, width = s->width;
-        for (ptrdiff_t k = 0; k < s->count; k++, left += step, right += width) {
-#pragma GCC unroll 8
-            for (int n = 0; n < full; n++) {
-                vector x = load(right + n * LANES);
-                IN_REGISTER(x);
-#pragma GCC unroll 8
-                for (int m = 0; m < rows; m++) sum[m][n] += left[m * left_row] * x;
-            }
-            if (halved) {
-                half x = *(const stored_half *)(right + full * LANES);
-                IN_REGISTER(x);
-#pragma GCC unroll 8
-                for (int m = 0; m < rows; m++) rest[m] += left[m * left_row] * x;
-            }
-        }
-    }
-#pragma GCC unroll 8
-    for (int m = 0; m < rows; m++) {
-        const real *start = p->start + (row + m) * p->start_row + column;
-        real *out = p->out + (row + m) * p->out_row + column;
-#pragma GCC unroll 8
-        for (int n = 0; n < full; n++) store(out + n * LANES, load(start + n * LANES) + sum[m][n]);
-        if (halved) *(stored_half *)(out + full * LANES) = *(const stored_half *)(start + full * LANES) + rest[m];
-    }
-}
-
-typedef void tile_function(const product *, ptrdiff_t row, ptrdiff_t column);
-
-#define TILE(M, N, HALVED) \
-    static void tile_##M##_##N##_##HALVED(const product *p, ptrdiff_t row, ptrdiff_t column) { \
-        tile(M, N, HALVED, p, row, column); \
-    }
-#define TILES(N, HALVED) TILE(1, N, HALVED) TILE(2, N, HALVED) TILE(3, N, HALVED) TILE(4, N, HALVED)
-#define OF(N, HALVED) {tile_1_##N##_##HALVED, tile_2_##N##_##HALVED, tile_3_##N##_##HALVED, tile_4_##N##_##HALVED}
-TILES(1, 0) TILES(2, 0) TILES(3, 0)
-#if defined(__AVX512F__)
-TILES(4, 0) TILES(5, 0) TILES(6, 0) TILES(7, 0)
-TILES(1, 1) TILES(2, 1) TILES(3, 1) TILES(4, 1) TILES(5, 1) TILES(6, 1) TILES(7, 1)
-enum { HALVES = 1 };
-static tile_function *const TILE_OF[][COLUMNS][ROWS] = {
-    {OF(1, 0), OF(2, 0), OF(3, 0), OF(4, 0), OF(5, 0), OF(6, 0), OF(7, 0)},
-    {OF(1, 1), OF(2, 1), OF(3, 1), OF(4, 1), OF(5, 1), OF(6, 1), OF(7, 1)}};
-#elif defined(__ARM_NEON)
-TILES(4, 0) TILES(5, 0) TILES(6, 0)
-enum { HALVES = 0 };
-static tile_function *const TILE_OF[][COLUMNS][ROWS] = {
-    {OF(1, 0), OF(2, 0), OF(3, 0), OF(4, 0), OF(5, 0), OF(6, 0)}};
-#else
-enum { HALVES = 0 };
-static tile_function *const TILE_OF[][COLUMNS][ROWS] = {{OF(1, 0), OF(2, 0), OF(3, 0)}};
-#endif
-
-/* `rows` x `columns` numbers; of what lies between `columns` and the next whole vector nothing may be expected. The
-   columns are cut into panels of nearly equal width. Where vectors are long their last half is left out if nothing is
-   there: H = 100 would take 7 vectors of 16, and takes 6 1/2. */
-static void multiply(const product *p, ptrdiff_t rows, ptrdiff_t columns) {
-    const ptrdiff_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + COLUMNS - 1) / COLUMNS;
-    const ptrdiff_t halved = HALVES && vectors * LANES - columns >= LANES / 2;
-    ptrdiff_t column = 0;
-    for (ptrdiff_t panel = 0; panel < panels; panel++) {
-        const ptrdiff_t wide = (vectors + panel) / panels;
-        for (ptrdiff_t row = 0; row < rows; row += ROWS) {
-            const ptrdiff_t high = rows - row < ROWS ? rows - row : ROWS;
-            TILE_OF[halved && panel == panels - 1][wide - 1][high - 1](p, row, column);
-        }
-        column += wide * LANES;
-    }
 }
 
 /* ---- shapes -----------------------------------------------------------------------------------------------------*/

@@ -344,6 +344,14 @@ def test_a_library_is_compiled_once(tmp_path, monkeypatch):
     assert building.cache_folder().stat().st_mode & 0o777 == 0o700
 
 
+def test_a_library_is_compiled_anew_after_a_change_of_a_header(tmp_path, monkeypatch):
+    source = written(tmp_path / "answer.c", '#include "number.h"\nint answer(void) { return NUMBER; }')
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for number in (42, 43):
+        written(tmp_path / "number.h", f"#define NUMBER {number}")
+        assert building.load(source).answer() == number
+
+
 def test_a_cache_that_cannot_be_used_does_no_harm(tmp_path, monkeypatch):
     source = written(tmp_path / "answer.c", "int answer(void) { return 42; }")
     monkeypatch.setenv("XDG_CACHE_HOME", str(written(tmp_path / "no_folder", "")))
