@@ -16,16 +16,16 @@ typedef float real;
 typedef int32_t whole;
 #endif
 
-/* The vectors of this CPU, and the most of them in a row of a tile such that four rows fit its registers. Vectors wider
-   than the CPU's own would be split by the compiler and spilled: an order of magnitude slower. */
+/* The vectors of this CPU, how many it has room for, and the most of them in a row of a tile such that four rows fit.
+   Vectors wider than the CPU's own would be split by the compiler and spilled: an order of magnitude slower. */
 #if defined(__AVX512F__)
-enum { BYTES = 64, COLUMNS = 7 }; /* 32 registers */
+enum { BYTES = 64, COLUMNS = 7, REGISTERS = 32 };
 #elif defined(__AVX2__)
-enum { BYTES = 32, COLUMNS = 3 }; /* 16 registers */
+enum { BYTES = 32, COLUMNS = 3, REGISTERS = 16 };
 #elif defined(__ARM_NEON)
-enum { BYTES = 16, COLUMNS = 6 }; /* 32 registers */
+enum { BYTES = 16, COLUMNS = 6, REGISTERS = 32 };
 #else
-enum { BYTES = 16, COLUMNS = 3 }; /* 16 registers, or whatever there is */
+enum { BYTES = 16, COLUMNS = 3, REGISTERS = 16 }; /* or whatever there is */
 #endif
 enum { ROWS = 4, LANES = BYTES / sizeof(real) };
 
@@ -45,6 +45,9 @@ typedef real stored_half __attribute__((vector_size(BYTES / 2), aligned(sizeof(r
 #else
 #define IN_REGISTER(x) (void)(x)
 #endif
+
+/* To the compiler a pointer to somewhere else, so that it loads again instead of keeping what it has in a register. */
+#define NOT_KEPT(pointer) __asm__ volatile("" : "+r"(pointer))
 
 INLINE vector load(const real *from) { return *(const stored *)from; }
 INLINE void store(real *to, vector x) { *(stored *)to = x; }
@@ -76,10 +79,17 @@ typedef struct {
     term term[5]; /* four blocks and the readout */
 } product;
 
-/* `columns` vectors of a row, of which the last is only half a vector if it is `halved`. */
+/* `columns` vectors of a row, of which the last is only half a vector if it is `halved`.
+
+   For every k, vectors of `right` are loaded first, then one number of `left` after the other is spread over a register
+   and multiplied with all of them. So a tile takes a register for each sum, each vector, and one more. With the two
+   loops the other way round all numbers of a column of `left` would stay in registers, and a sum would have to go: the
+   store and the load of a sum at every k halve the speed. What does not fit even so goes through `left` again with the
+   next few vectors. */
 INLINE void tile(const int rows, const int columns, const int halved, const product *p, ptrdiff_t row,
                  ptrdiff_t column) {
-    const int full = columns - halved;
+    const int full = columns - halved, unused = REGISTERS - rows * columns - 1;
+    const int together = unused < columns ? unused : columns;
     vector sum[ROWS][COLUMNS];
     half rest[ROWS];
 #pragma GCC unroll 8
@@ -94,17 +104,30 @@ INLINE void tile(const int rows, const int columns, const int halved, const prod
         const ptrdiff_t left_row = s->row, step = s->step, width = s->width;
         for (ptrdiff_t k = 0; k < s->count; k++, left += step, right += width) {
 #pragma GCC unroll 8
-            for (int n = 0; n < full; n++) {
-                vector x = load(right + n * LANES);
-                IN_REGISTER(x);
+            for (int first = 0; first < columns; first += together) {
+                const int last = first + together < columns ? first + together : columns;
+                const int last_full = last < full ? last : full;
+                vector x[COLUMNS];
+                half x_rest = (half){0};
+                const real *from = left;
+                if (together < columns) NOT_KEPT(from);
 #pragma GCC unroll 8
-                for (int m = 0; m < rows; m++) sum[m][n] += left[m * left_row] * x;
-            }
-            if (halved) {
-                half x = *(const stored_half *)(right + full * LANES);
-                IN_REGISTER(x);
+                for (int n = first; n < last_full; n++) {
+                    x[n] = load(right + n * LANES);
+                    IN_REGISTER(x[n]);
+                }
+                if (last > full) {
+                    x_rest = *(const stored_half *)(right + full * LANES);
+                    IN_REGISTER(x_rest);
+                }
 #pragma GCC unroll 8
-                for (int m = 0; m < rows; m++) rest[m] += left[m * left_row] * x;
+                for (int m = 0; m < rows; m++) {
+                    vector y = all(from[m * left_row]);
+                    IN_REGISTER(y);
+#pragma GCC unroll 8
+                    for (int n = first; n < last_full; n++) sum[m][n] += y * x[n];
+                    if (last > full) rest[m] += *(const stored_half *)&y * x_rest;
+                }
             }
         }
     }
