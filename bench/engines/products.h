@@ -68,6 +68,7 @@ typedef struct {
     const real *right;
     ptrdiff_t width; /* of a row of `right` */
     ptrdiff_t count; /* of k */
+    ptrdiff_t packed; /* how many rows `pack` has laid out at `right`, or 0 if it has not */
 } term;
 
 typedef struct {
@@ -100,8 +101,8 @@ INLINE void tile(const int rows, const int columns, const int halved, const prod
     }
     for (int i = 0; i < p->terms; i++) {
         const term *s = &p->term[i];
-        const real *left = s->left + row * s->row, *right = s->right + column;
-        const ptrdiff_t left_row = s->row, step = s->step, width = s->width;
+        const real *left = s->left + row * s->row, *right = s->right + column * (s->packed ? s->packed : 1);
+        const ptrdiff_t left_row = s->row, step = s->step, width = s->packed ? columns * LANES : s->width;
         for (ptrdiff_t k = 0; k < s->count; k++, left += step, right += width) {
 #pragma GCC unroll 8
             for (int first = 0; first < columns; first += together) {
@@ -167,19 +168,45 @@ enum { HALVES = 0 };
 static tile_function *const TILE_OF[][COLUMNS][ROWS] = {{OF(1, 0), OF(2, 0), OF(3, 0)}};
 #endif
 
-/* `rows` x `columns` numbers; of what lies between `columns` and the next whole vector nothing may be expected. The
-   columns are cut into panels of nearly equal width. Where vectors are long their last half is left out if nothing is
-   there: H = 100 would take 7 vectors of 16, and takes 6 1/2. */
+/* The columns of a product are cut into panels of nearly equal width. */
+INLINE ptrdiff_t vectors_of(ptrdiff_t columns) { return (columns + LANES - 1) / LANES; }
+INLINE ptrdiff_t panels_of(ptrdiff_t columns) { return (vectors_of(columns) + COLUMNS - 1) / COLUMNS; }
+INLINE ptrdiff_t width_of(ptrdiff_t columns, ptrdiff_t panel) {
+    return (vectors_of(columns) + panel) / panels_of(columns);
+}
+
+/* `rows` x `columns` numbers; of what lies between `columns` and the next whole vector nothing may be expected. Where
+   vectors are long their last half is left out if nothing is there: H = 100 would take 7 vectors of 16, and takes
+   6 1/2. */
 static void multiply(const product *p, ptrdiff_t rows, ptrdiff_t columns) {
-    const ptrdiff_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + COLUMNS - 1) / COLUMNS;
-    const ptrdiff_t halved = HALVES && vectors * LANES - columns >= LANES / 2;
+    const ptrdiff_t panels = panels_of(columns);
+    const ptrdiff_t halved = HALVES && vectors_of(columns) * LANES - columns >= LANES / 2;
     ptrdiff_t column = 0;
     for (ptrdiff_t panel = 0; panel < panels; panel++) {
-        const ptrdiff_t wide = (vectors + panel) / panels;
+        const ptrdiff_t wide = width_of(columns, panel);
         for (ptrdiff_t row = 0; row < rows; row += ROWS) {
             const ptrdiff_t high = rows - row < ROWS ? rows - row : ROWS;
             TILE_OF[halved && panel == panels - 1][wide - 1][high - 1](p, row, column);
         }
         column += wide * LANES;
+    }
+}
+
+/* Whether a matrix that is used many times and whose rows are `width` numbers apart is worth packing. The rows of a
+   panel, a multiple of 512 bytes apart, lie in an eighth of the cache's sets or less and throw each other out. Vectors
+   as long as a line of the cache gain nothing. */
+INLINE int worth_packing(ptrdiff_t width) { return BYTES < 64 && width * sizeof(real) % 512 == 0; }
+
+/* Lay out right[k][n] = from[k row + n column] for a term with `packed` rows: one panel after the other. */
+static void pack(ptrdiff_t rows, ptrdiff_t columns, const real *from, ptrdiff_t row, ptrdiff_t column, real *to) {
+    for (ptrdiff_t panel = 0; panel < panels_of(columns); panel++) {
+        const ptrdiff_t wide = width_of(columns, panel) * LANES;
+        for (ptrdiff_t n = 0; n < wide; n += LANES, from += LANES * column)
+            for (ptrdiff_t k = 0; k < rows; k++)
+                if (column == 1)
+                    store(to + k * wide + n, load(from + k * row));
+                else
+                    for (int lane = 0; lane < LANES; lane++) to[k * wide + n + lane] = from[k * row + lane * column];
+        to += rows * wide;
     }
 }

@@ -14,7 +14,8 @@
    nothing. A pre-activation is [B][G][H], G blocks: 1 for Elman, i f g o for the LSTM,
    and r z n_h n_x for the GRU, whose r multiplies n_h = W_hn h + b_hn but not n_x = W_xn x + b_n. The parameters lie
    as `bench/network.py` says. For the way forward they are copied once, transposed, one block after the other, each
-   [1 + I + H][width]: its bias, then the columns of W_xh, then those of W_hh. The way back reads W_hh as it is.
+   [1 + I + H][width]: its bias, then the columns of W_xh, then those of W_hh. The way back reads W_hh as it is. Where
+   it is worth it, W_hh is packed both ways.
 
    Bits. Every sum has its order by the shapes alone, and a replica's numbers never meet another's: its bits depend
    neither on its pack nor on the number of threads. No compiler flag may loosen that (no -ffast-math, which besides
@@ -134,9 +135,11 @@ static history history_in(const shape *s, real *memory, int keep) {
 /* What a call needs for itself, all zeros before the first, for not all padding is written. */
 typedef struct {
     real *weights, *readout;         /* [G][1 + I + H][width] and [1 + H][O], for the way forward */
+    real *recurrent;                 /* [G][width][width], packed for the way back */
     real *zeros;                     /* [width] */
     real *d_h, *d_c, *past;          /* dL/dh_t, dL/dc_t, what of them reaches t-1 past the product: each [B][H] */
     real *delta;                     /* [STEPS][B][G][H] */
+    real *h;                         /* of the same steps, packed */
     real *inputs, *d_inputs;         /* [STEPS][B][1 + I] and [1 + I][G][H]; the first of 1 + I is a 1, for the bias */
     real *outputs;                   /* [S][B][O], and then their gradient */
     ptrdiff_t size;
@@ -147,11 +150,13 @@ static workspace workspace_in(const shape *s, real *memory) {
     workspace w = {.size = 0};
     w.weights = part(memory, &w.size, g * (rows + s->units) * s->width);
     w.readout = part(memory, &w.size, (1 + s->units) * s->outputs_width);
+    w.recurrent = part(memory, &w.size, worth_packing(s->width) * recurrent_blocks(s) * s->width * s->width);
     w.zeros = part(memory, &w.size, s->width);
     w.d_h = part(memory, &w.size, size);
     w.d_c = part(memory, &w.size, size);
     w.past = part(memory, &w.size, size);
     w.delta = part(memory, &w.size, STEPS * g * size);
+    w.h = part(memory, &w.size, worth_packing(s->width) * STEPS * size);
     w.d_inputs = part(memory, &w.size, rows * g * s->width);
     w.outputs = part(memory, &w.size, s->read_count * s->sequences * s->outputs_width);
     w.inputs = part(memory, &w.size, STEPS * s->sequences * rows);
@@ -170,6 +175,9 @@ static ptrdiff_t input_block(const shape *s, ptrdiff_t block) {
 static ptrdiff_t bias(const shape *s, ptrdiff_t block) {
     return block == N_H && s->cell == GRU ? s->candidate_bias : s->bias + input_block(s, block) * s->width;
 }
+
+/* Of so many rows of a matrix with a column for every unit, how many are packed: all or none. */
+static ptrdiff_t packed(const shape *s, ptrdiff_t rows) { return worth_packing(s->width) ? rows : 0; }
 
 static int is_read(const shape *s, ptrdiff_t t) { return t >= s->read_first && t < s->read_first + s->read_count; }
 
@@ -191,8 +199,12 @@ static void load_weights(const shape *s, const real *parameters, const workspace
         if (from_x >= 0)
             transpose(width, s->inputs, parameters + s->input + from_x * width * s->inputs, s->inputs, block + width,
                       width);
-        if (g < recurrent_blocks(s))
-            transpose(width, s->units, parameters + s->recurrent + g * width * width, width, recurrent, width);
+        if (g >= recurrent_blocks(s)) continue;
+        const real *from_h = parameters + s->recurrent + g * width * width;
+        if (packed(s, s->units))
+            pack(s->units, s->units, from_h, 1, width, recurrent);
+        else
+            transpose(width, s->units, from_h, width, recurrent, width);
     }
     memcpy(w->readout, parameters + s->readout_bias, s->outputs_width * sizeof(real));
     transpose(s->outputs_width, s->units, parameters + s->readout, width, w->readout + s->outputs_width,
@@ -208,7 +220,8 @@ static void pre_activation(const shape *s, const workspace *w, const real *x, co
         if (input_block(s, g) >= 0)
             p.term[p.terms++] = (term){x, s->steps * s->inputs, 1, block + width, width, s->inputs};
         if (g < recurrent_blocks(s))
-            p.term[p.terms++] = (term){h, width, 1, block + (1 + s->inputs) * width, width, s->units};
+            p.term[p.terms++] = (term){h, width, 1, block + (1 + s->inputs) * width, width, s->units,
+                                       packed(s, s->units)};
         multiply(&p, s->sequences, s->units);
     }
 }
@@ -409,12 +422,13 @@ static void gru_back(const shape *s, const real *gates, const real *h_before, co
 static void state_gradient(const shape *s, const real *parameters, const workspace *w, const real *delta,
                            const real *d_outputs) {
     const ptrdiff_t width = s->width;
+    const real *recurrent = packed(s, s->units) ? w->recurrent : parameters + s->recurrent;
     product p = {.start = w->zeros, .start_row = 0, .out = w->d_h, .out_row = width, .terms = 0};
     if (delta) {
         if (s->cell == GRU) p.start = w->past, p.start_row = width;
         for (ptrdiff_t g = 0; g < recurrent_blocks(s); g++)
-            p.term[p.terms++] = (term){delta + g * width, blocks(s) * width, 1,
-                                       parameters + s->recurrent + g * width * width, width, s->units};
+            p.term[p.terms++] = (term){delta + g * width, blocks(s) * width, 1, recurrent + g * width * width, width,
+                                       s->units, packed(s, s->units)};
     }
     if (d_outputs)
         p.term[p.terms++] = (term){d_outputs, s->outputs_width, 1, parameters + s->readout, width, s->outputs};
@@ -424,10 +438,13 @@ static void state_gradient(const shape *s, const real *parameters, const workspa
 /* Add what the deltas of `count` pairs of step and sequence want of the cell's parameters. */
 static void gather(const shape *s, const workspace *w, const real *h, ptrdiff_t count, real *gradient) {
     const ptrdiff_t width = s->width, all_blocks = blocks(s) * width, rows = 1 + s->inputs;
+    const real *packed_h = packed(s, count) ? w->h : h;
+    if (packed(s, count)) pack(count, s->units, h, width, 1, w->h);
     for (ptrdiff_t g = 0; g < recurrent_blocks(s); g++) {
         real *out = gradient + s->recurrent + g * width * width;
         const product p = {.start = out, .start_row = width, .out = out, .out_row = width, .terms = 1,
-                           .term = {{w->delta + g * width, 1, all_blocks, h, width, count}}};
+                           .term = {{w->delta + g * width, 1, all_blocks, packed_h, width, count,
+                                     packed(s, count)}}};
         multiply(&p, s->units, s->units);
     }
     const product p = {.start = w->d_inputs, .start_row = all_blocks, .out = w->d_inputs, .out_row = all_blocks,
@@ -533,6 +550,9 @@ static void backward_one(const shape *s, const real *parameters, const real *inp
     memset(w->zeros, 0, s->width * sizeof(real));
     memset(w->past, 0, size * sizeof(real));
     memset(w->d_inputs, 0, rows * blocks(s) * s->width * sizeof(real));
+    for (ptrdiff_t g = 0; packed(s, s->units) && g < recurrent_blocks(s); g++)
+        pack(s->units, s->units, parameters + s->recurrent + g * s->width * s->width, s->width, 1,
+             w->recurrent + g * s->width * s->width);
     for (ptrdiff_t t = s->steps - 1; t >= 0; t--) {
         const ptrdiff_t slot = t % STEPS, read = t - s->read_first;
         const real *h_before = past->h + t * size, *gates = past->gates ? past->gates + t * 4 * size : NULL;
