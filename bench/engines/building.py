@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 COMPILERS = ("cc", "gcc", "clang")  # tried in this order, after $CC
 # No -ffast-math: it switches off denormals in the whole process and assumes that there is no NaN.
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 SECONDS = 120  # a compiler that takes longer does not work
 
 
@@ -25,8 +25,10 @@ class NoCompiler(Exception):
     """Why the source cannot be compiled here."""
 
 
-def load(source: Path, *definitions: str) -> ctypes.CDLL:
+def load(source: Path, *definitions: str, march: str = "native") -> ctypes.CDLL:
     """The library of a source with preprocessor definitions, from the cache or compiled now.
+
+    march: the compiler's name of an instruction set that this CPU has; "native" is all that it has.
 
     Its name is a digest of the source and the headers beside it, the command, and what the compiler says of itself and
     of this CPU. Where the cache cannot be written, or nothing can be run from there, it is compiled into a temporary
@@ -34,7 +36,7 @@ def load(source: Path, *definitions: str) -> ctypes.CDLL:
     Raises NoCompiler.
     """
     compiler = _compiler()
-    command = [*compiler, *FLAGS, *(f"-D{name}" for name in definitions)]
+    command = [*compiler, *FLAGS, f"-march={march}", *(f"-D{name}" for name in definitions)]
     about = _run([*command, "-dM", "-E", "-x", "c", os.devnull])  # its version and all that it can tell of the CPU
     text = b"".join(path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h"))))
     digest = hashlib.blake2b(text + repr(command).encode() + about, digest_size=12).hexdigest()

@@ -92,9 +92,9 @@ class Shape(ctypes.Structure):
 
 
 @functools.cache
-def kernel(dtype: torch.dtype) -> ctypes.CDLL:
-    """The library for a precision. Raises NoCompiler."""
-    library = building.load(SOURCE, *DEFINITIONS[dtype])
+def kernel(dtype: torch.dtype, march: str = "native") -> ctypes.CDLL:
+    """The library for a precision and an instruction set of this CPU. Raises NoCompiler."""
+    library = building.load(SOURCE, *DEFINITIONS[dtype], march=march)
     shape, whole, pointer = ctypes.POINTER(Shape), ctypes.c_int64, ctypes.c_void_p
     library.history_size.argtypes, library.history_size.restype = [shape, ctypes.c_int], whole
     library.workspace_size.argtypes, library.workspace_size.restype = [shape], whole
