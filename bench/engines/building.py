@@ -47,6 +47,15 @@ def load(source: Path, *definitions: str, march: str = "native") -> ctypes.CDLL:
             return _loaded(command, source, Path(folder) / f"{source.stem}.so")
 
 
+def instruction_sets() -> tuple[str, ...]:
+    """Those of this CPU whose vectors differ in length, by the compiler's names for them, the longest first.
+
+    Raises NoCompiler.
+    """
+    about = _run([*_compiler(), "-march=native", "-dM", "-E", "-x", "c", os.devnull])
+    return ("native", "x86-64-v3") if b" __AVX512F__ " in about else ("native",)
+
+
 def cache_folder() -> Path:
     """Where libraries are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recurrent-memory-bench"

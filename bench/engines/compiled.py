@@ -104,10 +104,14 @@ def kernel(dtype: torch.dtype, march: str = "native") -> ctypes.CDLL:
 
 
 class CompiledProgram(Program):
-    """One call for the gradients of a pack; the buffers of each shape of batch are kept."""
+    """One call for the gradients of a pack; the buffers of each shape of batch are kept.
 
-    def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
+    march: the compiler's name of the instruction set, one that this CPU has.
+    """
+
+    def __init__(self, network: Network, task: Task, interventions: Interventions, march: str = "native") -> None:
         super().__init__(network, task, interventions)
+        self.march = march
         self.loss = _loss(task, interventions)
         self._passes: dict[tuple[object, ...], Pass] = {}
 
@@ -141,7 +145,7 @@ class CompiledProgram(Program):
             raise ValueError(f"inputs {[*batch.inputs.shape]} and parameters {[*flat.shape]} do not fit this program")
         key = (replicas, sequences, flat.dtype, keep, torch.get_num_threads())
         if key not in self._passes:
-            self._passes[key] = Pass(self._shape(replicas, sequences), flat.dtype, keep)
+            self._passes[key] = Pass(self._shape(replicas, sequences), flat.dtype, keep, self.march)
         return self._passes[key]
 
     def _shape(self, replicas: int, sequences: int) -> Shape:
@@ -173,9 +177,9 @@ class CompiledProgram(Program):
 class Pass:
     """The kernel with its buffers for batches of one shape; `keep` what the way back needs."""
 
-    def __init__(self, shape: Shape, dtype: torch.dtype, keep: bool) -> None:
+    def __init__(self, shape: Shape, dtype: torch.dtype, keep: bool, march: str = "native") -> None:
         self.shape, self.dtype = shape, dtype
-        self.kernel = kernel(dtype)
+        self.kernel = kernel(dtype, march)
         threads = min(torch.get_num_threads(), shape.replicas)
         cuts = [shape.replicas * k // threads for k in range(threads + 1)]
         self.ranges = list(itertools.pairwise(cuts))
