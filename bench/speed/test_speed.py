@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,9 @@ import pytest
 import torch
 from hydra.utils import get_class
 
+from bench.engines import building
 from bench.engines.compiled import Compiled, CompiledProgram
+from bench.engines.engine import NO_INTERVENTIONS
 from bench.engines.library import Library
 from bench.jobs.compose import composed
 from bench.nets.network import Network
@@ -27,7 +29,7 @@ from bench.pack.streams import Stream
 from bench.speed import workers
 from bench.speed.contenders import ENGINES, names, pack, way
 from bench.speed.precision import CASES, errors
-from bench.speed.timing import PEAK_SIZE, flops, interleaved, matmul, ratio, seconds, typical
+from bench.speed.timing import PEAK_SIZE, flops, interleaved, matmul, ratio, register_sums, seconds, typical
 from bench.training.loop import Training
 from tasks.images import ImageSequences
 from tasks.task import Task
@@ -102,25 +104,48 @@ def test_a_worker_on_every_core(benchmark, task: str, cell: str, hidden: int, le
     print(f"\n{benchmark.group}, {len(workers.cores())} workers: {parts}")
 
 
-@pytest.mark.parametrize(("cell", "hidden", "length"), [s[1:] for s in SETTINGS if s[0] == "adding" and s[2] > 16])
-def test_kernel_against_matmul(benchmark, cell: str, hidden: int, length: int) -> None:  # type: ignore[no-untyped-def]
-    """Forward, backward and the weights' gradients, useful FLOPs, against torch.matmul of 512^3."""
-    training = pack(Compiled(), 16, *overrides("adding", cell, hidden, length))
-    program, batch = training.program, next(training.batches())
-    assert isinstance(program, CompiledProgram)
-    kernel = program._pass(training.flat, batch, keep=True)
+@pytest.fixture(scope="module")
+def processes() -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """One for every instruction set of this CPU, and torch in it limited to the same."""
+    limits = {"x86-64-v3": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}}
+    started = {}
+    for march in building.instruction_sets():
+        started[march] = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in limits.get(march, {}).items():
+                patch.setenv(name, value)
+            started[march].submit(int).result()  # starts it, with this environment
+    yield started
+    for process in started.values():
+        process.shutdown()
 
-    def both() -> None:
-        kernel.gradients(training.flat, batch, 0)
 
-    rounds = interleaved({"kernel": both, "matmul": matmul()}, 3 * ROUNDS)
-    speed = {"kernel": 16 * flops_of(training) / typical(rounds, "kernel")}
-    speed["matmul"] = 2 * PEAK_SIZE**3 / typical(rounds, "matmul")
+@pytest.mark.parametrize("hidden", [64, 100, 128, 256])
+@pytest.mark.parametrize("cell", ["tanh", "irnn", "lstm"])
+def test_kernel_against_matmul(benchmark, processes: dict[str, ProcessPoolExecutor], cell: str, hidden: int) -> None:  # type: ignore[no-untyped-def]
+    """Forward, backward and the weights' gradients, useful FLOPs, against torch.matmul of 512^3 and the CPU's peak."""
+    length = 150 if hidden == 100 else 100
     about = {"task": "adding", "cell": cell, "hidden": hidden, "length": length, "replicas": 16}
-    note(benchmark, "kernel", about, {}, speed, both)
-    print(
-        f"\n{benchmark.group}: {speed['kernel'] / 1e9:.1f} GFLOP/s, {speed['kernel'] / speed['matmul']:.2f} of matmul"
-    )
+    asked = overrides("adding", cell, hidden, length)
+    found = {march: process.submit(kernel_flops, march, *asked).result() for march, process in processes.items()}
+    note(benchmark, "kernel", about, {}, {"sets": found}, matmul())
+    for march, speed in found.items():
+        parts = ", ".join(f"{speed['kernel'] / speed[name]:.2f} of {name}" for name in ("matmul", "peak"))
+        print(f"\n{benchmark.group} {march}: {speed['kernel'] / 1e9:.1f} GFLOP/s, {parts}")
+
+
+def kernel_flops(march: str, *asked: str) -> dict[str, float]:
+    """Floating point operations per second of the kernel, of torch.matmul and of nothing but registers."""
+    torch.set_num_threads(1)
+    training = pack(Compiled(), 16, *asked)
+    batch = next(training.batches())
+    program = CompiledProgram(training.network, training.task, NO_INTERVENTIONS, march)
+    through_time = program._pass(training.flat, batch, keep=True)
+    registers, operations = register_sums(march)
+    ways = {"kernel": lambda: through_time.gradients(training.flat, batch, 0), "matmul": matmul(), "peak": registers}
+    rounds = interleaved(ways, 3 * ROUNDS)
+    useful = {"kernel": 16 * flops_of(training), "matmul": 2 * PEAK_SIZE**3, "peak": operations}
+    return {name: useful[name] / typical(rounds, name) for name in ways}
 
 
 LENGTHS, WIDTHS = (50, 100, 200, 500, 1000, 2000), (8, 16, 32, 64, 128)

@@ -5,12 +5,17 @@ A ratio is the median of the rounds' ratios. Processor time of one thread: what 
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.engines import building
 
 PEAK_SIZE = 512  # of the square matrices whose product is the yardstick for FLOPs
 
@@ -45,6 +50,17 @@ def matmul() -> Callable[[], object]:
     """torch.matmul of 512^3, the measured peak: 2 * 512^3 floating point operations."""
     a, b, c = (torch.rand(PEAK_SIZE, PEAK_SIZE) for _ in range(3))
     return lambda: torch.matmul(a, b, out=c)
+
+
+def register_sums(march: str) -> tuple[Callable[[], object], float]:
+    """Multiplications with additions in registers alone, and how many floating point operations they are.
+
+    march: the compiler's name of an instruction set. Raises NoCompiler.
+    """
+    library = building.load(Path(__file__).with_name("peak.c"), march=march)
+    rounds, number = ctypes.c_int64(1_000_000), ctypes.c_float(0.5)
+    library.operations.restype, library.multiply_and_add.restype = ctypes.c_int64, ctypes.c_float
+    return functools.partial(library.multiply_and_add, rounds, number, number), float(library.operations(rounds))
 
 
 def flops(cell: Any, inputs: int, outputs: int, steps: int, scored: int, batch: int) -> float:
