@@ -55,35 +55,80 @@ static const real SERIES[] = { /* Taylor: 1/8!, ..., 1/2!; the next term is 6e-1
     2.4801587e-5f, 1.9841270e-4f, 1.3888889e-3f, 8.3333333e-3f, 4.1666667e-2f, 0.16666667f, 0.5f};
 #endif
 
-INLINE power exponential(vector x) {
-    const vector shifted = x * all((real)1.4426950408889634) + ROUND; /* its last bits are round(x / ln 2) */
-    const vector n = shifted - ROUND;
-    const vector r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    vector sum = all(SERIES[0]);
+/* Several side by side, where there are several: one is a chain of some twenty operations that wait for each other. */
+enum { SIDE_BY_SIDE = 4 };
+#define EACH(i) _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
+
+INLINE void exponentials(const int count, const vector *x, power *e) {
+    vector shifted[SIDE_BY_SIDE], r[SIDE_BY_SIDE], sum[SIDE_BY_SIDE];
+    EACH(i) {
+        shifted[i] = x[i] * all((real)1.4426950408889634) + ROUND; /* its last bits are round(x / ln 2) */
+        const vector n = shifted[i] - ROUND;
+        r[i] = (x[i] - n * LN2_HIGH) - n * LN2_LOW;
+        sum[i] = all(SERIES[0]);
+    }
 #pragma GCC unroll 16
-    for (size_t k = 1; k < sizeof SERIES / sizeof *SERIES; k++) sum = sum * r + SERIES[k];
-    const mask exponent = (mask)shifted - (mask)all(ROUND) + BIAS;
-    return (power){(vector)(exponent << EXPONENT), r * r * sum + r};
+    for (size_t k = 1; k < sizeof SERIES / sizeof *SERIES; k++) {
+        EACH(i) {
+            sum[i] = sum[i] * r[i] + SERIES[k];
+            IN_REGISTER(sum[i]); /* keeps them side by side */
+        }
+    }
+    EACH(i) {
+        const mask exponent = (mask)shifted[i] - (mask)all(ROUND) + BIAS;
+        e[i] = (power){(vector)(exponent << EXPONENT), r[i] * r[i] * sum[i] + r[i]};
+    }
 }
 
 /* (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. */
-INLINE vector hyperbolic_tangent(vector x) {
-    const mask sign = (mask)x & (mask)all(-0.0f);
-    const vector doubled = 2 * (vector)((mask)x ^ sign);
-    const power e = exponential(where(doubled > SATURATED, all(SATURATED), doubled));
-    const vector less_one = e.scale * e.rest + (e.scale - 1);
-    return (vector)((mask)(less_one / (less_one + 2)) | sign);
+INLINE void hyperbolic_tangents(const int count, vector *x) {
+    vector doubled[SIDE_BY_SIDE];
+    power e[SIDE_BY_SIDE];
+    const mask sign = (mask)all(-0.0f);
+    EACH(i) {
+        const vector twice = 2 * (vector)((mask)x[i] & ~sign);
+        doubled[i] = where(twice > SATURATED, all(SATURATED), twice);
+    }
+    exponentials(count, doubled, e);
+    EACH(i) {
+        const vector less_one = e[i].scale * e[i].rest + (e[i].scale - 1);
+        x[i] = (vector)((mask)(less_one / (less_one + 2)) | ((mask)x[i] & sign));
+    }
 }
 
 /* 1 / (1 + e^-x), and 0 where e^-x would overflow */
-INLINE vector sigmoid(vector x) {
-    const power e = exponential(-where(x > LARGEST, all(LARGEST), x));
-    return zero_where(x < -LARGEST, 1 / (e.scale * e.rest + (e.scale + 1)));
+INLINE void sigmoids(const int count, vector *x) {
+    vector negative[SIDE_BY_SIDE];
+    power e[SIDE_BY_SIDE];
+    EACH(i) negative[i] = -where(x[i] > LARGEST, all(LARGEST), x[i]);
+    exponentials(count, negative, e);
+    EACH(i) x[i] = zero_where(x[i] < -LARGEST, 1 / (e[i].scale * e[i].rest + (e[i].scale + 1)));
 }
+
+/* Of `size` numbers, whole vectors. */
+#define OF_ALL(name, function) \
+    static void name(ptrdiff_t size, const real *from, real *to) { \
+        ptrdiff_t k = 0; \
+        const int count = SIDE_BY_SIDE; \
+        for (; k + count * LANES <= size; k += count * LANES) { \
+            vector x[SIDE_BY_SIDE]; \
+            EACH(i) x[i] = load(from + k + i * LANES); \
+            function(count, x); \
+            EACH(i) store(to + k + i * LANES, x[i]); \
+        } \
+        for (; k < size; k += LANES) { \
+            vector x = load(from + k); \
+            function(1, &x); \
+            store(to + k, x); \
+        } \
+    }
+OF_ALL(tanh_of, hyperbolic_tangents)
+OF_ALL(sigmoid_of, sigmoids)
 
 /* e^x for x <= 0, and 0 where it would be less than the smallest number */
 INLINE vector decay(vector x) {
-    const power e = exponential(x);
+    power e;
+    exponentials(1, &x, &e);
     return zero_where(x < -LARGEST, e.scale * e.rest + e.scale);
 }
 
@@ -226,10 +271,6 @@ static void pre_activation(const shape *s, const workspace *w, const real *x, co
     }
 }
 
-static void tanh_step(ptrdiff_t size, real *h) {
-    for (ptrdiff_t k = 0; k < size; k += LANES) store(h + k, hyperbolic_tangent(load(h + k)));
-}
-
 static void relu_step(ptrdiff_t size, real *h) {
     for (ptrdiff_t k = 0; k < size; k += LANES) {
         const vector a = load(h + k);
@@ -237,30 +278,32 @@ static void relu_step(ptrdiff_t size, real *h) {
     }
 }
 
-/* i, f, o = sigmoid, g = tanh;  c = f c + i g;  h = o tanh(c) */
+/* i, f, o = sigmoid, g = tanh;  c = f c + i g;  h = o tanh(c). A pass over a row for each: what all of it takes for one
+   unit is too long for the CPU to look ahead to the next. */
 static void lstm_step(const shape *s, real *gates, const real *c_before, real *c, real *squashed, real *h) {
-    for (ptrdiff_t b = 0; b < s->sequences; b++, gates += 4 * s->width)
-        for (ptrdiff_t u = 0; u < s->width; u += LANES, c_before += LANES, c += LANES, squashed += LANES, h += LANES) {
-            real *at = gates + u;
-            const vector i = sigmoid(load(at + I * s->width)), f = sigmoid(load(at + F * s->width));
-            const vector g = hyperbolic_tangent(load(at + G * s->width)), o = sigmoid(load(at + O * s->width));
-            const vector now = f * load(c_before) + i * g, shown = hyperbolic_tangent(now);
-            store(at + I * s->width, i), store(at + F * s->width, f);
-            store(at + G * s->width, g), store(at + O * s->width, o);
-            store(c, now), store(squashed, shown), store(h, o * shown);
-        }
+    const ptrdiff_t width = s->width;
+    for (ptrdiff_t b = 0; b < s->sequences; b++) {
+        real *i = gates + I * width, *f = gates + F * width, *g = gates + G * width, *o = gates + O * width;
+        sigmoid_of(width, i, i), sigmoid_of(width, f, f), tanh_of(width, g, g), sigmoid_of(width, o, o);
+        for (ptrdiff_t u = 0; u < width; u += LANES)
+            store(c + u, load(f + u) * load(c_before + u) + load(i + u) * load(g + u));
+        tanh_of(width, c, squashed);
+        for (ptrdiff_t u = 0; u < width; u += LANES) store(h + u, load(o + u) * load(squashed + u));
+        gates += 4 * width, c_before += width, c += width, squashed += width, h += width;
+    }
 }
 
 /* r, z = sigmoid;  n = tanh(n_x + r n_h);  h = n + z (h - n) */
 static void gru_step(const shape *s, real *gates, const real *h_before, real *h) {
-    for (ptrdiff_t b = 0; b < s->sequences; b++, gates += 4 * s->width)
-        for (ptrdiff_t u = 0; u < s->width; u += LANES, h_before += LANES, h += LANES) {
-            real *at = gates + u;
-            const vector r = sigmoid(load(at + R * s->width)), z = sigmoid(load(at + Z * s->width));
-            const vector n = hyperbolic_tangent(load(at + N_X * s->width) + r * load(at + N_H * s->width));
-            store(at + R * s->width, r), store(at + Z * s->width, z), store(at + N_X * s->width, n);
-            store(h, n + z * (load(h_before) - n));
-        }
+    const ptrdiff_t width = s->width;
+    for (ptrdiff_t b = 0; b < s->sequences; b++, gates += 4 * width, h_before += width, h += width) {
+        real *r = gates + R * width, *z = gates + Z * width, *n_h = gates + N_H * width, *n = gates + N_X * width;
+        sigmoid_of(width, r, r), sigmoid_of(width, z, z);
+        for (ptrdiff_t u = 0; u < width; u += LANES) store(n + u, load(n + u) + load(r + u) * load(n_h + u));
+        tanh_of(width, n, n);
+        for (ptrdiff_t u = 0; u < width; u += LANES)
+            store(h + u, load(n + u) + load(z + u) * (load(h_before + u) - load(n + u)));
+    }
 }
 
 /* A sequence that has ended holds its h; its c goes on where nobody looks. */
@@ -292,7 +335,7 @@ static int forward_one(const shape *s, const real *parameters, const real *input
         real *h = past->h + after * size, *a = past->gates ? past->gates + at * 4 * size : h;
         pre_activation(s, w, inputs + t * s->inputs, h_before, a);
         switch (s->cell) {
-        case TANH: tanh_step(size, h); break;
+        case TANH: tanh_of(size, h, h); break;
         case RELU: relu_step(size, h); break;
         case GRU: gru_step(s, a, h_before, h); break;
         case LSTM: {
