@@ -284,7 +284,7 @@ static void lstm_step(const shape *s, real *gates, const real *c_before, real *c
     const ptrdiff_t width = s->width;
     for (ptrdiff_t b = 0; b < s->sequences; b++) {
         real *i = gates + I * width, *f = gates + F * width, *g = gates + G * width, *o = gates + O * width;
-        sigmoid_of(width, i, i), sigmoid_of(width, f, f), tanh_of(width, g, g), sigmoid_of(width, o, o);
+        sigmoid_of(2 * width, i, i), tanh_of(width, g, g), sigmoid_of(width, o, o); /* f lies behind i */
         for (ptrdiff_t u = 0; u < width; u += LANES)
             store(c + u, load(f + u) * load(c_before + u) + load(i + u) * load(g + u));
         tanh_of(width, c, squashed);
@@ -298,7 +298,7 @@ static void gru_step(const shape *s, real *gates, const real *h_before, real *h)
     const ptrdiff_t width = s->width;
     for (ptrdiff_t b = 0; b < s->sequences; b++, gates += 4 * width, h_before += width, h += width) {
         real *r = gates + R * width, *z = gates + Z * width, *n_h = gates + N_H * width, *n = gates + N_X * width;
-        sigmoid_of(width, r, r), sigmoid_of(width, z, z);
+        sigmoid_of(2 * width, r, r); /* z lies behind r */
         for (ptrdiff_t u = 0; u < width; u += LANES) store(n + u, load(n + u) + load(r + u) * load(n_h + u));
         tanh_of(width, n, n);
         for (ptrdiff_t u = 0; u < width; u += LANES)
@@ -423,7 +423,8 @@ static void relu_back(ptrdiff_t size, const real *d_h, const real *h, real *delt
 INLINE vector sigmoid_slope(vector y) { return y * (1 - y); }
 INLINE vector tanh_slope(vector y) { return 1 - y * y; }
 
-/* `past` comes in as f_{t+1} dc_{t+1} and leaves as f_t dc_t, with dc_t = past + dh o (1 - tanh(c)^2). */
+/* `past` comes in as f_{t+1} dc_{t+1} and leaves as f_t dc_t, with dc_t = past + dh o (1 - tanh(c)^2),
+   which goes into `d_c` if it is given. */
 static void lstm_back(const shape *s, const real *gates, const real *c_before, const real *squashed, const real *d_h,
                       real *past, real *d_c, real *delta) {
     for (ptrdiff_t b = 0; b < s->sequences; b++, gates += 4 * s->width, delta += 4 * s->width)
@@ -434,7 +435,8 @@ static void lstm_back(const shape *s, const real *gates, const real *c_before, c
             const vector g = load(at + G * s->width), o = load(at + O * s->width);
             const vector shown = load(squashed + k), dh = load(d_h + k);
             const vector dc = load(past + k) + dh * o * tanh_slope(shown);
-            store(d_c + k, dc), store(past + k, dc * f);
+            if (d_c) store(d_c + k, dc);
+            store(past + k, dc * f);
             store(delta + I * s->width + u, dc * g * sigmoid_slope(i));
             store(delta + F * s->width + u, dc * load(c_before + k) * sigmoid_slope(f));
             store(delta + G * s->width + u, dc * i * tanh_slope(g));
@@ -607,7 +609,8 @@ static void backward_one(const shape *s, const real *parameters, const real *inp
         case TANH: tanh_back(size, w->d_h, h_before + size, delta); break;
         case RELU: relu_back(size, w->d_h, h_before + size, delta); break;
         case LSTM:
-            lstm_back(s, gates, past->c + t * size, past->squashed + t * size, w->d_h, w->past, w->d_c, delta);
+            lstm_back(s, gates, past->c + t * size, past->squashed + t * size, w->d_h, w->past,
+                      cell_norms ? w->d_c : NULL, delta);
             break;
         case GRU: gru_back(s, gates, h_before, w->d_h, w->past, delta); break;
         }
