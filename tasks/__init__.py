@@ -1,1 +1,1 @@
-"""What is to be remembered. Tasks import torch only: they know no net and no config."""
+"""What is to be remembered. Tasks import no other room: they know no net and no config."""

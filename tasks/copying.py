@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from tasks.ranges import Count
 from tasks.task import Batch, Random, Task, one_hot
 
 BLANK, MARKER = "_", "!"
@@ -39,10 +42,9 @@ class Copying(Task):
             Source: Jing et al. 2019, the denoise task (arXiv:1706.02761); Gu & Dao 2023 (arXiv:2312.00752).
         memorization: as exprnn, and an answer is right only if all K symbols are (noiseless memorization, K = 10,
             S = 5). Source: Pascanu, Mikolov & Bengio 2013 (arXiv:1211.5063), and their code.
-    length: delay >= 1, in time steps.
-    symbols: K >= 1, how many to recall.
-    kinds: S >= 2, how many different ones there are.
-    Raises ValueError on smaller values.
+    length: delay, in time steps.
+    symbols: K, how many to recall.
+    kinds: S, how many different ones there are.
 
     Examples with length 4, K = 3, S = 8 (symbols 0-7, `_` blank, `!` marker), input over target, `arjovsky`,
     `recall`, and `selective`:
@@ -59,18 +61,9 @@ class Copying(Task):
         "memorization": "Pascanu et al. 2013",
     }
 
-    length: int
-    symbols: int
-    kinds: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.length < 1:
-            raise ValueError(f"length={self.length}: copying needs a delay of at least 1 step")
-        if self.symbols < 1:
-            raise ValueError(f"symbols={self.symbols}: copying needs at least 1 symbol to recall")
-        if self.kinds < 2:
-            raise ValueError(f"kinds={self.kinds}: copying needs at least 2 kinds of symbol")
+    length: Count
+    symbols: Count
+    kinds: Annotated[int, Ge(2)]
 
     @property
     def symbolic(self) -> bool:

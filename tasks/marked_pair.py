@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from tasks.task import Batch, Random, Task
@@ -31,18 +32,17 @@ class MarkedPair(Task):
             marked; if the first draw marks the first step, its value is set to `neutral`.
 
     length: T, in time steps; at least 2, for `pascanu` 10, for `hochreiter` 11.
-    Raises ValueError if it is shorter.
     """
 
     neutral: ClassVar[float]
 
-    length: int
+    length: Annotated[int, Ge(2)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         least = {"pascanu": 10, "hochreiter": FIRST_PAIRS + 1}.get(self.variant, 2)
         if self.length < least:
-            raise ValueError(f"length={self.length}: {self.name} as {self.variant} needs at least {least} steps")
+            raise ValueError(f"length={self.length}: must be >= {least} for {self.name} as {self.variant}")
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tasks.ranges import Count, CountOrZero
 from tasks.task import Batch, Random, Task
 
 
@@ -25,8 +26,7 @@ class Parity(Task):
         stream: asked at every step from lag + bits - 1 on. Source: Bertschinger & Natschlaeger 2004.
         once: asked at the last step only; of no paper.
     length: T >= lag + bits, in time steps.
-    bits: >= 1. lag: >= 0, in time steps.
-    Raises ValueError on smaller values.
+    bits: how many. lag: in time steps.
 
     Example with T = 8, bits = 2, lag = 1, bits over answers:
         1 1 0 1 0 0 1 1
@@ -41,18 +41,14 @@ class Parity(Task):
     baseline_loss = math.log(2)
     chance_accuracy = 0.5
 
-    length: int
-    bits: int
-    lag: int
+    length: Count
+    bits: Count
+    lag: CountOrZero
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bits < 1:
-            raise ValueError(f"bits={self.bits}: parity needs at least 1 bit")
-        if self.lag < 0:
-            raise ValueError(f"lag={self.lag}: parity looks back at least 0 steps")
         if self.length < self.lag + self.bits:
-            raise ValueError(f"length={self.length}: parity needs at least lag + bits = {self.lag + self.bits} steps")
+            raise ValueError(f"length={self.length}: must be >= lag + bits = {self.lag + self.bits}")
 
     @property
     def steps(self) -> int:

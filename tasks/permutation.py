@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 
 from tasks.task import Batch, Random, Task, one_hot
 
@@ -22,9 +24,8 @@ class Permutation(Task):
     variant:
         pascanu: only the last step is scored, the one that can be predicted.
             Source: Pascanu, Mikolov & Bengio 2013 (arXiv:1211.5063), and their code.
-    length: T >= 2, in time steps.
-    kinds: of symbols, >= 3; 100 in the source.
-    Raises ValueError on smaller values.
+    length: T, in time steps.
+    kinds: of symbols; 100 in the source.
 
     Two examples with T = 6, kinds = 100:
         1 57 98 2 31 57  -> 1
@@ -37,15 +38,8 @@ class Permutation(Task):
     chance_accuracy = 1 / CUES
     historical_accuracy = 0.99
 
-    length: int
-    kinds: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.length < 2:
-            raise ValueError(f"length={self.length}: random permutation needs at least 2 steps")
-        if self.kinds <= CUES:
-            raise ValueError(f"kinds={self.kinds}: random permutation needs at least {CUES + 1} kinds of symbol")
+    length: Annotated[int, Ge(2)]
+    kinds: Annotated[int, Gt(CUES)]
 
     @property
     def inputs(self) -> int:

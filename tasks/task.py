@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.naming import Named
+from tasks.ranges import Checked, OneOf
 
 
 class Random(Protocol):
@@ -49,7 +50,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Task(Named, ABC):
+class Task(Named, Checked, ABC):
     """A source of sequences with known answers.
 
     Letters: B sequences, T time steps (`steps`), I `inputs`, O `outputs`, A scored steps. Steps count from 0.
@@ -66,8 +67,9 @@ class Task(Named, ABC):
     variant: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.variant not in self.variants:
-            raise ValueError(f"variant={self.variant}: {self.name} has the variants {', '.join(self.variants)}")
+            raise ValueError(f"variant={self.variant}: must be {OneOf(tuple(self.variants))} for {self.name}")
 
     @property
     @abstractmethod

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 
 from tasks.task import Batch, Random, Task, one_hot
 
@@ -29,9 +31,8 @@ class TemporalOrder(Task):
         hochreiter: T + U{0 .. T//10} steps, of which the first shows E and the last B; the symbols fall into
             .1 T .. .2 T and .5 T .. .6 T, three of them into .1 T .. .2 T, .33 T .. .43 T and .66 T .. .76 T, both ends
             included (steps count from 0). Source: Hochreiter & Schmidhuber 1997, experiments 6a and 6b with T = 100.
-    length: T >= 10, in time steps.
-    symbols: relevant ones, 2 or 3.
-    Raises ValueError on other values.
+    length: T, in time steps.
+    symbols: how many are relevant.
 
     Examples with T = 10, of `pascanu` with 2 symbols, of `hochreiter` with 3:
         c X a d b Y b a a c  -> Y second only: class 2
@@ -44,15 +45,8 @@ class TemporalOrder(Task):
     }
     symbolic = True
 
-    length: int
-    symbols: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.length < 10:
-            raise ValueError(f"length={self.length}: temporal order needs at least 10 steps")
-        if self.symbols not in (2, 3):
-            raise ValueError(f"symbols={self.symbols}: temporal order has 2 or 3 relevant symbols")
+    length: Annotated[int, Ge(10)]
+    symbols: Annotated[int, Ge(2), Le(3)]
 
     @property
     def channels(self) -> tuple[str, ...]:
