@@ -1,8 +1,8 @@
 """From yaml to checked dataclasses.
 
-Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names, types
-and, through the class's own `__post_init__`, values, before anything is trained; a mistake becomes one line
-(`ConfigError`). Only classes of this suite, or of a package that the user names (`extensions: [my_package]`), are
+Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names and
+types, and the class itself the ranges in its annotations (`Checked`), before anything is trained; a mistake becomes one
+line (`ConfigError`). Only classes of this suite, or of a package that the user names (`extensions: [my_package]`), are
 built.
 """
 
@@ -17,7 +17,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from torch import Tensor
+
 from bench.pack.identity import OWN_PACKAGES
+from tasks.ranges import OneOf, hints
 
 T = TypeVar("T")
 
@@ -41,12 +44,12 @@ def converted(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
         return converted(arguments[0], node, path, allowed)
     if origin is Literal:
         if node not in arguments:
-            raise ConfigError(f"{path}={node}: use one of {', '.join(map(str, arguments))}")
+            raise ConfigError(f"{path}={node}: must be {OneOf(arguments)}")
         return node
     if origin in (typing.Union, types.UnionType):
         if node is None and type(None) in arguments:
             return None
-        kinds = [argument for argument in arguments if argument is not type(None)]
+        kinds = [argument for argument in arguments if argument not in (type(None), Tensor)]  # no yaml has a tensor
         return converted(kinds[0], node, path, allowed) if len(kinds) == 1 else _component(kind, node, path, allowed)
     if origin is dict:
         return {
@@ -54,7 +57,7 @@ def converted(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
         }
     if dataclasses.is_dataclass(kind):
         return _component(kind, node, path, allowed)
-    return _plain(kind, node, path)
+    return _plain(getattr(kind, "__default__", kind), node, path)  # that of a bare `PerReplica`
 
 
 def _plain(kind: type, node: Any, path: str) -> Any:
@@ -73,7 +76,7 @@ def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
         )
     target = chosen_class(kind, node.get("_target_"), path, allowed)
     given = {name: value for name, value in node.items() if name != "_target_"}
-    hints = typing.get_type_hints(target, include_extras=True)
+    kinds = hints(target)
     fields = [field.name for field in dataclasses.fields(target)]
     for name in given:
         if name not in fields:
@@ -81,7 +84,7 @@ def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
     for name in fields:
         if name not in given:
             raise ConfigError(f"{_join(path, name)}: {target.__name__} needs a value for it")
-    values = {name: converted(hints[name], given[name], _join(path, name), allowed) for name in fields}
+    values = {name: converted(kinds[name], given[name], _join(path, name), allowed) for name in fields}
     try:
         return target(**values)
     except ValueError as error:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
-from bench.pack.fields import PerReplica
+from bench.pack.fields import PerReplica, column
 from bench.pack.sums import gradient_norm, scaled
+from tasks.ranges import Checked, Count, Positive, PositiveOrInf
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Clipping(ABC):
+class Clipping(Checked, ABC):
     """A rule for gradients that are too long.
 
     turns: whether it may change a gradient's direction. same_every_update: whether it looks neither at the update nor
@@ -67,29 +69,20 @@ class Clipping(ABC):
         return d_state
 
 
-def _require_positive(threshold: float, name: str = "threshold") -> None:
-    if not threshold > 0:
-        raise ValueError(f"{name}={threshold}: a clipping threshold is greater than 0 (.inf for none)")
-
-
 @dataclass(frozen=True)
 class NormClipping(Clipping):
     """Scale a replica's whole gradient so that its norm is at most `threshold`.
 
     g <- g * min(1, threshold / ||g||), ||.|| the L2 norm over all parameters of one replica.
 
-    threshold: > 0, in units of the gradient; inf is no clipping.
-    Raises ValueError if threshold <= 0.
+    threshold: in units of the gradient; inf is no clipping.
     Source: Pascanu, Mikolov & Bengio 2013, Algorithm 1 (arXiv:1211.5063).
     """
 
     turns = False
     same_every_update = True
 
-    threshold: PerReplica
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
+    threshold: PerReplica[PositiveOrInf]
 
     def clip(self, step: Step) -> Tensor:
         return scaled(step.gradient, step.norm, self.threshold)
@@ -99,25 +92,21 @@ class NormClipping(Clipping):
 class ValueClipping(Clipping):
     """Clip every entry of the gradient to [-threshold, threshold].
 
-    threshold: > 0, in units of the gradient; inf is no clipping.
-    Raises ValueError if threshold <= 0.
+    threshold: in units of the gradient; inf is no clipping.
     Source: Mikolov 2012, "Statistical language models based on neural networks" (thesis).
     """
 
     same_every_update = True
 
-    threshold: PerReplica
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
+    threshold: PerReplica[PositiveOrInf]
 
     def clip(self, step: Step) -> Tensor:
-        return _clamped(step.gradient, torch.as_tensor(self.threshold)[..., None])
+        return _clamped(step.gradient, self.threshold)
 
 
-def _clamped(values: Tensor, threshold: Tensor) -> Tensor:
-    threshold = threshold.to(values.dtype)
-    return torch.minimum(torch.maximum(values, -threshold), threshold)
+def _clamped(values: Tensor, threshold: float | Tensor) -> Tensor:
+    limit = column(threshold, values)
+    return torch.minimum(torch.maximum(values, -limit), limit)
 
 
 @dataclass(frozen=True)
@@ -126,17 +115,13 @@ class ParameterNormClipping(Clipping):
 
     g_p <- g_p * min(1, threshold / ||g_p||) for each parameter p of a replica. The direction of the whole may change.
 
-    threshold: > 0, in units of the gradient; inf is no clipping.
-    Raises ValueError if threshold <= 0.
+    threshold: in units of the gradient; inf is no clipping.
     Source: of no paper; what `clip_grad_norm_` does when called parameter by parameter.
     """
 
     same_every_update = True
 
-    threshold: PerReplica
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
+    threshold: PerReplica[PositiveOrInf]
 
     def clip(self, step: Step) -> Tensor:
         clipped = step.gradient.clone()
@@ -155,25 +140,20 @@ class DecayingClipping(Clipping):
     Of N updates, at update n = 0 .. N - 1, with s = n / (N - 1): linear threshold + s (final - threshold); exponential
     threshold (final / threshold)^s.
 
-    threshold, final: > 0, in units of the gradient; where one is inf there is no clipping.
+    threshold, final: in units of the gradient; where one is inf there is no clipping.
     decay: `linear` or `exponential`.
-    Raises ValueError if threshold or final is <= 0.
     Source: of no paper; claim 7 of the articles behind this suite.
     """
 
     turns = False
 
-    threshold: PerReplica
-    final: PerReplica
+    threshold: PerReplica[PositiveOrInf]
+    final: PerReplica[PositiveOrInf]
     decay: Literal["linear", "exponential"]
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
-        _require_positive(self.final, "final")
 
     def clip(self, step: Step) -> Tensor:
         share = step.update / max(step.updates - 1, 1)
-        first, last = (torch.as_tensor(value, dtype=torch.float64) for value in (self.threshold, self.final))
+        first, last = column(self.threshold, step.norm), column(self.final, step.norm)
         threshold = first + share * (last - first) if self.decay == "linear" else first * (last / first) ** share
         return scaled(step.gradient, step.norm, torch.where(first.isinf() | last.isinf(), torch.inf, threshold))
 
@@ -186,21 +166,15 @@ class RelativeClipping(Clipping):
     updates. The first update, before which nothing was seen, is not clipped. With the mean this is the moving average
     of past gradients as a threshold ("accumulated gradient").
 
-    threshold: > 0, in units of m; inf is no clipping. window: >= 1, in updates. average: `mean` or `median`.
-    Raises ValueError if threshold <= 0 or window < 1.
+    threshold: in units of m; inf is no clipping. window: in updates. average: `mean` or `median`.
     Source: of no paper; claim 7 of the articles behind this suite.
     """
 
     turns = False
 
-    threshold: PerReplica
-    window: int
+    threshold: PerReplica[PositiveOrInf]
+    window: Count
     average: Literal["mean", "median"]
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
-        if self.window < 1:
-            raise ValueError(f"window={self.window}: at least 1 update")
 
     def clip(self, step: Step) -> Tensor:
         seen = step.past[-self.window :]
@@ -213,18 +187,13 @@ class RelativeClipping(Clipping):
 class AutoClip(Clipping):
     """Norm clipping at a percentile of all norms seen so far, the present one among them.
 
-    percentile: in (0, 100]; 100 is no clipping.
-    Raises ValueError if it lies outside.
+    percentile: 100 is no clipping.
     Source: Seetharaman, Wichern, Pardo & Le Roux 2020, Algorithm 1 (arXiv:2007.14469).
     """
 
     turns = False
 
-    percentile: PerReplica
-
-    def __post_init__(self) -> None:
-        if not 0 < self.percentile <= 100:
-            raise ValueError(f"percentile={self.percentile}: lies in (0, 100]")
+    percentile: PerReplica[Annotated[float, Gt(0), Le(100)]]
 
     def clip(self, step: Step) -> Tensor:
         seen = torch.cat((step.past, step.norm[None]))
@@ -250,28 +219,22 @@ class AdaptiveClipping(Clipping):
     g_i <- g_i * min(1, threshold max(||w_i||, eps) / ||g_i||), i a row of a matrix (all that leads to one unit), or a
     whole bias (of a gate).
 
-    threshold: > 0, without unit; inf is no clipping. eps: > 0, so that weights of 0 can leave it.
-    Raises ValueError if threshold or eps is <= 0.
+    threshold: without unit; inf is no clipping. eps: lets weights of 0 leave it.
     Source: Brock, De, Smith & Simonyan 2021, equation 3 (arXiv:2102.06171).
     Differs from the paper: the readout is clipped too.
     """
 
     same_every_update = True
 
-    threshold: PerReplica
-    eps: float
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
-        _require_positive(self.eps, "eps")
+    threshold: PerReplica[PositiveOrInf]
+    eps: Positive
 
     def clip(self, step: Step) -> Tensor:
         clipped = step.gradient.clone()
         weights = step.parts(step.weights)
         for name, part in step.parts(clipped).items():
             usual = gradient_norm(weights[name]).clamp_min(self.eps)  # [R, ...], a number per unit
-            threshold = torch.as_tensor(self.threshold, device=usual.device)
-            part.copy_(scaled(part, gradient_norm(part), threshold.reshape(-1, *[1] * (usual.ndim - 1)) * usual))
+            part.copy_(scaled(part, gradient_norm(part), column(self.threshold, usual) * usual))
         return clipped
 
 
@@ -282,8 +245,7 @@ class StateGradientClipping(Clipping):
     by `value`: every entry to [-threshold, threshold]; by `norm`: scaled so that the norm is at most `threshold`. What
     earlier steps and the parameters get comes of the clipped one; what they add up to is not clipped again.
 
-    threshold: > 0, in units of the derivative of one sequence's own loss; inf is no clipping.
-    Raises ValueError if threshold <= 0.
+    threshold: in units of the derivative of one sequence's own loss; inf is no clipping.
     Source: after Graves 2013, section 2.1 (arXiv:1308.0850), by value.
     Differs from the paper: it is the derivative by the state that is clipped and not that by the gates' inputs, so that
     it has a meaning for every cell.
@@ -291,17 +253,14 @@ class StateGradientClipping(Clipping):
 
     same_every_update = True
 
-    threshold: PerReplica
+    threshold: PerReplica[PositiveOrInf]
     by: Literal["value", "norm"]
-
-    def __post_init__(self) -> None:
-        _require_positive(self.threshold)
 
     def clip(self, step: Step) -> Tensor:
         return step.gradient
 
     def clipped_state_gradient(self, d_state: Tensor) -> Tensor:
-        threshold = torch.as_tensor(self.threshold, device=d_state.device)[..., None]
         if self.by == "value":
-            return _clamped(d_state, threshold[..., None])
-        return scaled(d_state, gradient_norm(d_state), threshold)
+            return _clamped(d_state, self.threshold)
+        norm = gradient_norm(d_state)
+        return scaled(d_state, norm, column(self.threshold, norm))

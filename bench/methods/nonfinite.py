@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from bench.pack.fields import PerReplica
+from bench.pack.fields import PerReplica, column
+from tasks.ranges import Checked, Positive
 
 
 @dataclass(frozen=True)
-class Nonfinite(ABC):
+class Nonfinite(Checked, ABC):
     """A policy for gradients with an infinite or undefined entry."""
 
     version: ClassVar[int] = 1  # raised whenever the policy changes
@@ -49,17 +49,11 @@ class Skip(Nonfinite):
 class Shrink(Nonfinite):
     """The recurrent weight gets the gradient `factor` W, all else none: with plain SGD the weight shrinks a little.
 
-    factor: > 0; .02 in the source. The replacement is then clipped, and stepped with, like any gradient.
-    Raises ValueError if factor <= 0.
+    factor: .02 in the source. The replacement is then clipped, and stepped with, like any gradient.
     Source: the code of Pascanu, Mikolov & Bengio 2013 (arXiv:1211.5063).
     """
 
-    factor: PerReplica
-
-    def __post_init__(self) -> None:
-        if not self.factor > 0:
-            raise ValueError(f"factor={self.factor}: is greater than 0")
+    factor: PerReplica[Positive]
 
     def replacement(self, weights: Tensor, recurrent: Tensor) -> Tensor:
-        factor = torch.as_tensor(self.factor, device=weights.device).to(weights.dtype)
-        return factor[..., None] * weights * recurrent
+        return column(self.factor, weights) * weights * recurrent

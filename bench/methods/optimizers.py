@@ -23,40 +23,24 @@ import torch
 from torch import Tensor
 
 from bench.pack.fields import PerReplica
-
-
-def _require(holds: bool, given: str, accepted: str) -> None:
-    if not holds:
-        raise ValueError(f"{given}: {accepted}")
-
-
-def _require_decays(optimizer: Adam | NAdam | RAdam | Adamax) -> None:
-    _require(0 <= optimizer.beta1 < 1, f"beta1={optimizer.beta1}", "the decay beta1 lies in [0, 1)")
-    _require(0 <= optimizer.beta2 < 1, f"beta2={optimizer.beta2}", "the decay beta2 lies in [0, 1)")
-    _require(optimizer.eps > 0, f"eps={optimizer.eps}", "eps is greater than 0")
+from tasks.ranges import Checked, NonNegative, Positive, Share, ShareBelowOne
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(Checked, ABC):
     """A torch.optim class with its settings.
 
-    lr: learning rate >= 0.
-    weight_decay: L2 penalty >= 0, added to the (clipped) gradient as weight_decay * w, as torch.optim does.
-    decoupled_decay: >= 0; w <- w - lr decoupled_decay w before the step, which knows nothing of it. Adam with it is
+    lr: learning rate.
+    weight_decay: L2 penalty, added to the (clipped) gradient as weight_decay * w, as torch.optim does.
+    decoupled_decay: w <- w - lr decoupled_decay w before the step, which knows nothing of it. Adam with it is
         AdamW: Loshchilov & Hutter 2019, Algorithm 2 with torch.optim's scale (arXiv:1711.05101).
-    Raises ValueError on values out of range.
     """
 
     version: ClassVar[int] = 1  # raised whenever a step changes
 
-    lr: PerReplica
-    weight_decay: PerReplica
-    decoupled_decay: PerReplica
-
-    def __post_init__(self) -> None:
-        _require(self.lr >= 0, f"lr={self.lr}", "a learning rate is at least 0")
-        for name in ("weight_decay", "decoupled_decay"):
-            _require(getattr(self, name) >= 0, f"{name}={getattr(self, name)}", "weight decay is at least 0")
+    lr: PerReplica[NonNegative]
+    weight_decay: PerReplica[NonNegative]
+    decoupled_decay: PerReplica[NonNegative]
 
     @abstractmethod
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
@@ -67,22 +51,20 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """v <- momentum v + (1 - dampening) g (v = g at first), w <- w - lr v, for Nesterov w - lr (g + momentum v).
 
-    momentum: in [0, 1). dampening: in [0, 1]. nesterov: needs momentum > 0 and dampening 0.
+    momentum, dampening: shares. nesterov: needs momentum > 0 and dampening 0.
     Source: torch.optim.SGD.
     """
 
     version = 2
 
-    momentum: float
-    dampening: float
+    momentum: ShareBelowOne
+    dampening: Share
     nesterov: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.momentum < 1, f"momentum={self.momentum}", "momentum lies in [0, 1)")
-        _require(0 <= self.dampening <= 1, f"dampening={self.dampening}", "dampening lies in [0, 1]")
-        allowed = self.momentum > 0 and self.dampening == 0
-        _require(allowed or not self.nesterov, "nesterov=true", "needs momentum > 0 and dampening=0")
+        if self.nesterov and not (self.momentum > 0 and self.dampening == 0):
+            raise ValueError("nesterov=true: must be false unless momentum > 0 and dampening = 0")
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -99,20 +81,14 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """v <- alpha v + (1 - alpha) g^2, w <- w - lr g / (sqrt(v) + eps).
 
-    alpha: decay in [0, 1). eps: > 0. momentum: in [0, 1). centered: divide by the standard deviation instead.
+    alpha: decay of v. eps: keeps a step finite. centered: divide by the standard deviation instead.
     Source: Tieleman & Hinton 2012, lecture 6.5; torch.optim.RMSprop.
     """
 
-    alpha: float
-    eps: float
-    momentum: float
+    alpha: ShareBelowOne
+    eps: Positive
+    momentum: ShareBelowOne
     centered: bool
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(0 <= self.alpha < 1, f"alpha={self.alpha}", "the decay alpha lies in [0, 1)")
-        _require(self.eps > 0, f"eps={self.eps}", "eps is greater than 0")
-        _require(0 <= self.momentum < 1, f"momentum={self.momentum}", "momentum lies in [0, 1)")
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
@@ -130,22 +106,15 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """v <- v + g^2, w <- w - lr / (1 + (n - 1) lr_decay) g / (sqrt(v) + eps) at update n.
 
-    lr_decay: >= 0. initial_accumulator_value: v before the first update, >= 0. eps: > 0.
+    lr_decay: per update. eps: keeps a step finite. initial_accumulator_value: v before the first update.
     Source: Duchi, Hazan & Singer 2011; torch.optim.Adagrad.
     """
 
     version = 2
 
-    lr_decay: float
-    initial_accumulator_value: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(self.lr_decay >= 0, f"lr_decay={self.lr_decay}", "lr_decay is at least 0")
-        initial = self.initial_accumulator_value
-        _require(initial >= 0, f"initial_accumulator_value={initial}", "it is at least 0")
-        _require(self.eps > 0, f"eps={self.eps}", "eps is greater than 0")
+    lr_decay: NonNegative
+    initial_accumulator_value: NonNegative
+    eps: Positive
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adagrad(
@@ -162,17 +131,12 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """Steps in units of past steps: d = sqrt(u + eps) / sqrt(v + eps) g, w <- w - lr d; u, v decay d^2, g^2 by rho.
 
-    rho: decay in [0, 1). eps: > 0.
+    rho: decay. eps: sets the size of the first steps.
     Source: Zeiler 2012, Algorithm 1 (arXiv:1212.5701); torch.optim.Adadelta.
     """
 
-    rho: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(0 <= self.rho < 1, f"rho={self.rho}", "the decay rho lies in [0, 1)")
-        _require(self.eps > 0, f"eps={self.eps}", "eps is greater than 0")
+    rho: ShareBelowOne
+    eps: Positive
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adadelta([delta], lr=1.0, rho=self.rho, eps=self.eps, capturable=delta.is_cuda)
@@ -182,20 +146,16 @@ class Adadelta(Optimizer):
 class Adam(Optimizer):
     """m, v: running means of g, g^2 without bias; w <- w - lr m / (sqrt(v) + eps).
 
-    beta1, beta2: decays in [0, 1). eps: > 0. amsgrad: divide by the largest v so far.
+    beta1, beta2: decays of m and v. eps: keeps a step finite. amsgrad: divide by the largest v so far.
     Source: Kingma & Ba 2015, Algorithm 1 (arXiv:1412.6980); torch.optim.Adam.
     """
 
     version = 2
 
-    beta1: float
-    beta2: float
-    eps: float
+    beta1: ShareBelowOne
+    beta2: ShareBelowOne
+    eps: Positive
     amsgrad: bool
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_decays(self)
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adam(
@@ -215,19 +175,14 @@ class NAdam(Optimizer):
 
     m: running mean of g; v: of g^2, without bias; mu_n = beta1 (1 - .96^(n momentum_decay) / 2), M_n = mu_1 ... mu_n.
 
-    beta1, beta2: decays in [0, 1). eps: > 0. momentum_decay: >= 0.
+    beta1, beta2: decays of m and v. eps: keeps a step finite. momentum_decay: per update.
     Source: Dozat 2016, Algorithm 2 ("Incorporating Nesterov momentum into Adam"); torch.optim.NAdam.
     """
 
-    beta1: float
-    beta2: float
-    eps: float
-    momentum_decay: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_decays(self)
-        _require(self.momentum_decay >= 0, f"momentum_decay={self.momentum_decay}", "it is at least 0")
+    beta1: ShareBelowOne
+    beta2: ShareBelowOne
+    eps: Positive
+    momentum_decay: NonNegative
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         betas = (self.beta1, self.beta2)
@@ -244,17 +199,13 @@ class RAdam(Optimizer):
     rho_n = R - 2 n beta2^n / (1 - beta2^n), R = 2 / (1 - beta2) - 1,
     r_n^2 = (rho_n - 4) (rho_n - 2) R / ((R - 4) (R - 2) rho_n).
 
-    beta1, beta2: decays in [0, 1). eps: > 0.
+    beta1, beta2: decays of m and v. eps: keeps a step finite.
     Source: Liu et al. 2020, Algorithm 2 (arXiv:1908.03265); torch.optim.RAdam.
     """
 
-    beta1: float
-    beta2: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_decays(self)
+    beta1: ShareBelowOne
+    beta2: ShareBelowOne
+    eps: Positive
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.RAdam(
@@ -268,17 +219,13 @@ class Adamax(Optimizer):
 
     m: running mean of g without bias.
 
-    beta1, beta2: decays in [0, 1). eps: > 0.
+    beta1, beta2: decays of m and u. eps: keeps a step finite.
     Source: Kingma & Ba 2015, Algorithm 2 (arXiv:1412.6980); torch.optim.Adamax, which adds eps.
     """
 
-    beta1: float
-    beta2: float
-    eps: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_decays(self)
+    beta1: ShareBelowOne
+    beta2: ShareBelowOne
+    eps: Positive
 
     def build(self, delta: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adamax(

@@ -9,32 +9,29 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor
 
 from bench.pack.fields import PerReplica
+from tasks.ranges import Checked, Share
 
 
 @dataclass(frozen=True)
-class Schedule(ABC):
+class Schedule(Checked, ABC):
     """A factor for the learning rate of update n of a run of N updates, n = 0 .. N - 1.
 
     (n + 1) / warmup            while n < warmup
     shape(p)                    from then on, p = (n - warmup) / (N - warmup) in [0, 1), shape(0) = 1
 
-    warmup: whole number of updates >= 0; 0 is no warm-up. A run no longer than that never gets past it.
-    Raises ValueError on values out of range.
+    warmup: in updates; 0 is no warm-up. A run no longer than that never gets past it.
     """
 
     version: ClassVar[int] = 1  # raised whenever a factor changes
 
-    warmup: PerReplica
-
-    def __post_init__(self) -> None:
-        if not (self.warmup >= 0 and float(self.warmup).is_integer()):
-            raise ValueError(f"warmup={self.warmup}: a whole number of updates, at least 0")
+    warmup: PerReplica[Annotated[float, Ge(0), MultipleOf(1)]]
 
     def factor(self, update: int | Tensor, updates: int) -> Tensor:
         """What to multiply the learning rate of this update by: float64, [R] in the component of a pack.
@@ -61,18 +58,9 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Decaying(Schedule):
-    """A schedule that falls from 1 to a final share, which the update after the last would have.
+    """A schedule that falls from 1 to a `final` share, which the update after the last would have."""
 
-    final: in [0, 1].
-    Raises ValueError on values out of range.
-    """
-
-    final: PerReplica
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.final <= 1:
-            raise ValueError(f"final={self.final}: a share of the learning rate lies in [0, 1]")
+    final: PerReplica[Share]
 
 
 @dataclass(frozen=True)

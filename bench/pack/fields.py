@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any
 
 import torch
+from torch import Tensor
+from typing_extensions import TypeVar
 
-PerReplica = Annotated[float, "per replica"]  # a float in one component, a tensor [R] in the component of a pack
+from tasks.ranges import hints
+
+PER_REPLICA = "per replica"
+
+Number = TypeVar("Number", default=float)
+
+# The type of a field in which replicas of a pack may differ: `size: PerReplica`, or with a range `PerReplica[Share]`.
+# A component is made with a number; the component of a pack, made by `joined`, holds a float64 tensor [R] in its place.
+# Code that computes with the field works for both: `column` gives it the shape and the type of what it meets.
+PerReplica = Annotated[Number | Tensor, PER_REPLICA]
 
 Component = TypeVar("Component")
 
 
 def per_replica_fields(component: object) -> list[str]:
     """Names of the fields annotated `PerReplica`."""
-    hints = get_type_hints(type(component), include_extras=True)
-    return [field.name for field in dataclasses.fields(component) if hints[field.name] == PerReplica]  # type: ignore[arg-type]
+    kind: Any = type(component)
+    return [name for name, hint in hints(kind).items() if PER_REPLICA in getattr(hint, "__metadata__", ())]
+
+
+def column(value: float | Tensor, like: Tensor) -> Tensor:
+    """A `PerReplica` value as it multiplies `like` [R, ...]: [R, 1 ... 1], [1, 1 ... 1] for a number, in its dtype."""
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def indexed(component: Component, rows: Any) -> Component:
@@ -25,7 +40,7 @@ def indexed(component: Component, rows: Any) -> Component:
     result = copy.copy(component)
     for name in per_replica_fields(result):
         value = getattr(result, name)
-        object.__setattr__(result, name, value[rows] if isinstance(value, torch.Tensor) else value)
+        object.__setattr__(result, name, value[rows] if isinstance(value, Tensor) else value)
     return result
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.methods.clipping import Step
 from bench.nets.network import Network
-from bench.pack.fields import joined
+from bench.pack.fields import column, joined
 from bench.pack.sums import cosine, everywhere, gradient_norm
 from bench.training.replica import Replica
 from bench.training.run_state import RunState
@@ -62,7 +62,7 @@ class PackOptimizer:
         self.stepper = self.optimizer.build(self.delta)
         # torch.optim warns where a step that can be recorded is not; some here never are
         vars(self.stepper)["_warned_capturable_if_run_uncaptured"] = True
-        self.l2 = self._column(self.optimizer.weight_decay)
+        self.l2 = column(self.optimizer.weight_decay, self.flat)
         self._decays = any(r.optimizer.weight_decay or r.optimizer.decoupled_decay for r in replicas)
         self._recurrent = network.mask("recurrent").to(device)
         shape = self.updates, len(replicas)
@@ -121,8 +121,8 @@ class PackOptimizer:
             self.delta.copy_(self.delta.where(stepping[:, None], torch.zeros_like(self.delta)))
         if self._decays:
             remaining = 1 - lr * self.optimizer.decoupled_decay
-            self.flat.mul_(self._column(remaining.where(stepping, torch.ones_like(remaining))))
-        self.flat.add_(self.delta.mul_(self._column(lr)))
+            self.flat.mul_(column(remaining.where(stepping, torch.ones_like(remaining)), self.flat))
+        self.flat.add_(self.delta.mul_(column(lr, self.flat)))
         return notes
 
     def note(self, update: int, notes: Tensor) -> None:
@@ -183,10 +183,6 @@ class PackOptimizer:
         self.ended_at = [state.ended_at for state in states]
         self.ended = np.array([state.diverged_at is not None or state.ended_at is not None for state in states])
         self.active.copy_(torch.from_numpy(~self.ended))
-
-    def _column(self, values: Tensor | float) -> Tensor:
-        """A number per replica, as it multiplies the rows of `flat`: [R] -> [R, 1] in the run's precision."""
-        return torch.as_tensor(values).to(self.flat.dtype)[:, None]
 
     def _clipping_step(self, gradient: Tensor, norm: Tensor, update: int) -> Step:
         past = norm.new_empty(0, len(norm))

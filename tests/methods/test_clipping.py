@@ -128,18 +128,18 @@ def test_a_rule_that_says_so_turns_no_gradient(name):
 @pytest.mark.parametrize("name", WITH_THRESHOLD)
 @pytest.mark.parametrize("threshold", [0.0, -1.0, math.nan])
 def test_a_threshold_must_be_positive(name, threshold):
-    with pytest.raises(ConfigError, match="threshold"):
+    with pytest.raises(ConfigError, match=rf"^clipping.threshold={threshold}: must be a number > 0, or .inf$"):
         example(f"clipping/{name}", threshold=threshold)
 
 
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
-        ("linear_decay", {"final": 0.0}, "final=0.0: a clipping threshold is greater than 0"),
-        ("adaptive", {"eps": 0.0}, "eps=0.0"),
-        ("running_median", {"window": 0}, "window=0: at least 1 update"),
-        ("autoclip", {"percentile": 0.0}, r"percentile=0.0: lies in \(0, 100\]"),
-        ("autoclip", {"percentile": 101.0}, "percentile=101.0"),
+        ("linear_decay", {"final": 0.0}, "final=0.0: must be a number > 0, or .inf"),
+        ("adaptive", {"eps": 0.0}, "eps=0.0: must be a finite number > 0"),
+        ("running_median", {"window": 0}, "window=0: must be a whole number >= 1"),
+        ("autoclip", {"percentile": 0.0}, r"percentile=0.0: must be a number in \(0, 100\]"),
+        ("autoclip", {"percentile": 101.0}, r"percentile=101.0: must be a number in \(0, 100\]"),
     ],
 )
 def test_other_values_out_of_range_are_refused(name, fields, message):

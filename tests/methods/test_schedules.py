@@ -80,13 +80,13 @@ def test_a_constant_schedule_is_exactly_one():
 @pytest.mark.parametrize("name", choices("schedule"))
 @pytest.mark.parametrize("warmup", [-1.0, 2.5, float("inf"), float("nan")])
 def test_a_warm_up_is_a_whole_number_of_updates(name, warmup):
-    with pytest.raises(ConfigError, match=r"warmup.*a whole number of updates"):
+    with pytest.raises(ConfigError, match=f"^schedule.warmup={warmup}: must be a whole number >= 0$"):
         example(f"schedule/{name}", warmup=warmup)
 
 
 @pytest.mark.parametrize("final", [-0.1, 1.1])
 def test_a_final_share_lies_between_none_and_all(final):
-    with pytest.raises(ConfigError, match=r"final.*lies in \[0, 1\]"):
+    with pytest.raises(ConfigError, match=rf"^schedule.final={final}: must be a number in \[0, 1\]$"):
         example("schedule/cosine", final=final)
 
 

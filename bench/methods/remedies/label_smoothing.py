@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bench.methods.remedies.remedy import Losses, Remedy
-from bench.pack.fields import PerReplica
+from bench.pack.fields import PerReplica, column
+from tasks.ranges import ShareBelowOne
 from tasks.task import Task
 
 
@@ -19,24 +19,19 @@ class LabelSmoothing(Remedy):
 
     L <- (1 - share) L + share mean_k (-ln softmax(y)_k). The net is judged by its task's own loss.
 
-    share: in [0, 1). Raises ValueError if it lies outside, or if the task's answer is a number.
+    Refuses a task whose answer is a number.
     Source: Szegedy et al. 2016, section 7 (arXiv:1512.00567).
     """
 
-    share: PerReplica
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise ValueError(f"share={self.share}: lies in [0, 1)")
+    share: PerReplica[ShareBelowOne]
 
     def refusal(self, task: Task) -> str | None:
         return None if task.classes else "smooths the classes of an answer, and this task's answer is a number"
 
     def losses(self, losses: Losses) -> Losses:
         def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
-            share = torch.as_tensor(self.share, device=outputs.device).to(outputs.dtype)
-            share = share.reshape(-1, *[1] * (targets.ndim - 1)) if share.ndim else share
             uniform = -functional.log_softmax(outputs, dim=-1).mean(-1)
+            share = column(self.share, uniform)
             return (1 - share) * losses(outputs, targets) + share * uniform
 
         return smoothed

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bench.methods.remedies.remedy import PackView, Remedy
 from bench.nets.cells.cell import State, held
-from bench.pack.fields import PerReplica
+from bench.pack.fields import PerReplica, column
+from tasks.ranges import NonNegative
 from tasks.task import own_last
 
 
@@ -23,17 +24,13 @@ class OmegaPenalty(Remedy):
     the weights through J_t alone. Steps where g_t or g_t J_t is 0 have no term. Any cell, by autograd; costs about two
     more passes a step.
 
-    strength: alpha >= 0. Raises ValueError if it is negative.
+    strength: alpha.
     Source: Pascanu, Mikolov & Bengio 2013, section 3.3, equations 9 and 10 (arXiv:1211.5063).
     Differs from the paper: J_t is taken between states, not between their pre-activations, and its slope phi'(a_t)
     moves with the weights too.
     """
 
-    strength: PerReplica
-
-    def __post_init__(self) -> None:
-        if not self.strength >= 0:
-            raise ValueError(f"strength={self.strength}: a penalty is at least 0")
+    strength: PerReplica[NonNegative]
 
     def penalty(self, view: PackView) -> Tensor:
         # in float64: a gradient that vanishes is what this is about, and squares of 1e-23 are 0 in float32
@@ -55,8 +52,7 @@ class OmegaPenalty(Remedy):
                 )
                 omega = omega + (ratio - 1).square().sum(-1) / length.shape[-1]
             (gradient,) = torch.autograd.grad(omega.sum(), flat)
-        strength = torch.as_tensor(self.strength, dtype=gradient.dtype, device=flat.device)
-        return (strength[..., None] * gradient).to(dtype)
+        return (column(self.strength, gradient) * gradient).to(dtype)
 
 
 def _states(view: PackView) -> list[State]:

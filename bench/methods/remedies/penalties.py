@@ -4,39 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from bench.methods.remedies.remedy import PackView, Remedy
-from bench.pack.fields import PerReplica
+from bench.pack.fields import PerReplica, column
+from tasks.ranges import NonNegative
 
 
 @dataclass(frozen=True)
 class _Penalty(Remedy):
-    """strength: >= 0, in units of the loss; 0 is none. Over all parameters, biases included, as weight decay is."""
+    """strength: in units of the loss; 0 is none. Over all parameters, biases included, as weight decay is."""
 
-    strength: PerReplica
-
-    def __post_init__(self) -> None:
-        if not self.strength >= 0:
-            raise ValueError(f"strength={self.strength}: a penalty is at least 0")
-
-    def _strength(self, view: PackView) -> Tensor:
-        return torch.as_tensor(self.strength, device=view.flat.device).to(view.flat.dtype)[..., None]
+    strength: PerReplica[NonNegative]
 
 
 @dataclass(frozen=True)
 class L1Penalty(_Penalty):
     """L <- L + strength sum |w|: gradient strength sign(w), 0 at w = 0.
 
-    strength: >= 0. Raises ValueError if it is negative.
+    strength: in units of the loss.
     """
 
     def price(self, view: PackView) -> Tensor:
-        return (self._strength(view) * view.flat.abs()).sum(-1)
+        return (column(self.strength, view.flat) * view.flat.abs()).sum(-1)
 
     def penalty(self, view: PackView) -> Tensor:
-        return self._strength(view) * view.flat.sign()
+        return column(self.strength, view.flat) * view.flat.sign()
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,11 @@ class L2Penalty(_Penalty):
 
     With `clipping=none` this is `optimizer.weight_decay`, which is not clipped.
 
-    strength: >= 0. Raises ValueError if it is negative.
+    strength: in units of the loss.
     """
 
     def price(self, view: PackView) -> Tensor:
-        return (self._strength(view) / 2 * view.flat.square()).sum(-1)
+        return (column(self.strength, view.flat) / 2 * view.flat.square()).sum(-1)
 
     def penalty(self, view: PackView) -> Tensor:
-        return self._strength(view) * view.flat
+        return column(self.strength, view.flat) * view.flat

@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.nets.cells.cell import Cell
 from bench.nets.network import Network
 from bench.pack.streams import Stream
+from tasks.ranges import Checked
 from tasks.task import Batch, Task
 
 Losses = Callable[[Tensor, Tensor], Tensor]  # outputs [..., A, O], targets [..., A] -> [..., A]
@@ -34,7 +35,7 @@ class PackView:
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Remedy(Checked):
     """Something that is to make learning easier, or its result better; each method is one place to put a hand in.
 
     A remedy overrides what it needs; the others leave things as they are. In training only, but for `cell`. Random

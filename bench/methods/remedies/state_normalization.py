@@ -9,17 +9,18 @@ from torch import Tensor
 
 from bench.methods.remedies.remedy import Remedy
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from tasks.ranges import Positive
 
 
 @dataclass(frozen=True)
 class NormalizedCell(Cell):
     """A cell that sees (h_{t-1} - mean) / sqrt(var + eps), over units, for h_{t-1}; the rest of the state as it is.
 
-    inner: the cell. eps: > 0.
+    inner: the cell. eps: in units of h^2.
     """
 
     inner: Cell
-    eps: float
+    eps: Positive
 
     @property
     def states(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -53,16 +54,12 @@ class StateNormalization(Remedy):
     h_{t-1} <- (h_{t-1} - mean) / sqrt(var + eps), mean and variance over units; the readout sees h_t itself. Part of
     the net, in judging and measuring as in training. Trained by the eager engine.
 
-    eps: > 0. Raises ValueError if it is not.
+    eps: in units of h^2.
     Source: after Ba, Kiros & Hinton 2016 (arXiv:1607.06450).
     Differs from the paper: the state is normalised, not the summed inputs to the units.
     """
 
-    eps: float
-
-    def __post_init__(self) -> None:
-        if not self.eps > 0:
-            raise ValueError(f"eps={self.eps}: is greater than 0")
+    eps: Positive
 
     def cell(self, cell: Cell) -> Cell:
         return NormalizedCell(cell.hidden, cell, self.eps)
