@@ -56,7 +56,9 @@ def _units(node: Mapping[str, Any], task_node: Any, budget: int, allowed: Sequen
         return Network(cell, task.inputs, task.outputs).parameter_count
 
     if count(1) > budget:
-        raise ConfigError(f"cell.parameters={budget}: at least {count(1)}, which hidden={multiple} takes")
+        raise ConfigError(
+            f"cell.parameters={budget}: must be a whole number >= {count(1)}, which hidden={multiple} takes"
+        )
     fits, too_many = 1, 2
     while count(too_many) <= budget:
         fits, too_many = too_many, 2 * too_many

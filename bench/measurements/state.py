@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from bench.nets.activations import ACTIVATIONS
 from bench.nets.cells.cell import Cell
+from tasks.ranges import Count
 
 MARGIN = 0.03  # of half the range: a tanh beyond .97 has a slope under .06
-BOUNDS = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0)}  # of an activation
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,12 @@ class StateStatistics(Measurement):
     saturated is NaN. active: share of values that are not 0. dead: share of units that are 0 at all those steps of all
     those sequences, the same in every row of a part.
 
-    sequences: how many. Raises ValueError if < 1.
+    sequences: how many.
     """
 
     table = "state"
-    counts = ("sequences",)
 
-    sequences: int
+    sequences: Count
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         steps = snapshot.task.least_steps
@@ -71,9 +71,9 @@ def _saturated(cell: Cell, name: str, values: Tensor) -> Tensor:
     """Share of values near a bound, [R, T, B, H] -> [R, T]."""
     if cell.gates and name == "c":
         values = values.tanh()
-    bounds = (-1.0, 1.0) if cell.gates else BOUNDS.get(getattr(cell, "activation", ""))
-    if bounds is None:
+    activation = ACTIVATIONS.get("tanh" if cell.gates else getattr(cell, "activation", ""))
+    if activation is None or not activation.bounded:
         return torch.full(values.shape[:2], torch.nan, dtype=values.dtype, device=values.device)
-    low, high = bounds
+    low, high = activation.bounds
     margin = MARGIN * (high - low) / 2
     return ((values < low + margin) | (values > high - margin)).double().mean((-2, -1))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
+
+from tasks.ranges import Checked, Count, NonNegative
 
 
 class Random(Protocol):
@@ -44,7 +47,7 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Initializer(ABC):
+class Initializer(Checked, ABC):
     """A distribution over the start of one block."""
 
     version: ClassVar[int] = 1  # raised whenever the numbers that it draws change
@@ -103,15 +106,11 @@ class Chrono(Initializer):
     An update gate z gets b_z = ln u, because in this suite, as in torch.nn.GRU, it keeps: h = (1 - z) n + z h_prev;
     where 1 - z keeps, the sign would be the opposite. A cell without these gates starts at 0 altogether.
 
-    longest: T_max, the longest dependency expected, time steps, >= 2. Raises ValueError if less, or infinite.
+    longest: T_max, the longest dependency expected, time steps.
     Source: Tallec & Ollivier 2018, section 2 (arXiv:1804.11188).
     """
 
-    longest: float
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.longest < math.inf:
-            raise ValueError(f"longest={self.longest}: a number of time steps, at least 2")
+    longest: Annotated[float, Ge(2)]
 
     def sample(self, random: Random, block: Block) -> Tensor:
         sign = {"f": 1.0, "i": -1.0, "z": 1.0}.get(block.gate or "", 0.0)
@@ -172,18 +171,12 @@ class Sparse(Initializer):
     A column holds the connections that leave a unit, for h_t = phi(W h_{t-1} + ...). That is how the authors' code
     thins its matrix out (RNN.py, where h W stands); a row, what enters a unit, has `nonzeros` on average.
 
-    nonzeros: >= 1, per column. std: >= 0. Raises ValueError if less.
+    nonzeros: per column. std: of an entry that is not zero.
     Source: Pascanu, Mikolov & Bengio 2013, code of the experiments (arXiv:1211.5063).
     """
 
-    nonzeros: int
-    std: float
-
-    def __post_init__(self) -> None:
-        if self.nonzeros < 1:
-            raise ValueError(f"nonzeros={self.nonzeros}: at least 1 in a column")
-        if not self.std >= 0:
-            raise ValueError(f"std={self.std}: a standard deviation is at least 0")
+    nonzeros: Count
+    std: NonNegative
 
     def sample(self, random: Random, block: Block) -> Tensor:
         kept = random.uniform(*block.shape).argsort(dim=0, stable=True) < self.nonzeros
@@ -233,16 +226,12 @@ class SpectralRadius(Initializer):
     A matrix without a non-zero eigenvalue (zero, nilpotent) cannot be rescaled and is left as it is.
 
     start: any initialiser of a square matrix; of a gated cell every gate's block is rescaled by itself.
-    radius: >= 0. Raises ValueError if negative or infinite.
+    radius: rho of W.
     Source: Jaeger 2001, "The echo state approach to analysing and training recurrent neural networks".
     """
 
     start: Initializer
-    radius: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.radius < math.inf:
-            raise ValueError(f"radius={self.radius}: a spectral radius is at least 0, and finite")
+    radius: NonNegative
 
     def sample(self, random: Random, block: Block) -> Tensor:
         w = self.start.sample(random, block)
@@ -274,15 +263,16 @@ class PerGate(Initializer):
 class Uniform(Initializer):
     """w ~ U[low, high).
 
-    low, high: finite numbers, low <= high. Raises ValueError otherwise.
+    low, high: low <= high.
     """
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        if not -math.inf < self.low <= self.high < math.inf:
-            raise ValueError(f"low={self.low}: at most high={self.high}, and both finite")
+        super().__post_init__()
+        if self.low > self.high:
+            raise ValueError(f"low={self.low}: must be <= high={self.high}")
 
     def sample(self, random: Random, block: Block) -> Tensor:
         return self.low + (self.high - self.low) * random.uniform(*block.shape).double()
@@ -290,16 +280,9 @@ class Uniform(Initializer):
 
 @dataclass(frozen=True)
 class Normal(Initializer):
-    """w ~ N(0, std^2).
+    """w ~ N(0, std^2)."""
 
-    std: >= 0. Raises ValueError if negative.
-    """
-
-    std: float
-
-    def __post_init__(self) -> None:
-        if not self.std >= 0:
-            raise ValueError(f"std={self.std}: a standard deviation is at least 0")
+    std: NonNegative
 
     def sample(self, random: Random, block: Block) -> Tensor:
         return self.std * random.normal(*block.shape)

@@ -202,9 +202,9 @@ def test_lru_starts_finite_at_the_edges(r_min, r_max):
     ("fields", "message"),
     [
         ({"hidden": 5}, "hidden=5: must be a multiple of 2"),
-        ({"r_min": 0.95, "r_max": 0.9}, "0 <= r_min < r_max <= 1"),
-        ({"r_max": 1.5}, "0 <= r_min < r_max <= 1"),
-        ({"max_phase": 7.0}, "max_phase=7.0: in (0, 2 pi]"),
+        ({"r_min": 0.95, "r_max": 0.9}, "cell.r_min=0.95: must be < r_max=0.9"),
+        ({"r_max": 1.5}, "cell.r_max=1.5: must be a number in [0, 1]"),
+        ({"max_phase": 7.0}, "cell.max_phase=7.0: must be a number in (0, 6.283185307179586]"),
     ],
 )
 def test_mistaken_settings_of_lru_are_told(fields, message):
@@ -237,7 +237,7 @@ def test_asking_by_budget_or_by_units_is_the_same_question():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("5", "cell.parameters=5: at least 6, which hidden=1 takes"),
+        ("5", "cell.parameters=5: must be a whole number >= 6, which hidden=1 takes"),
         ("many", "cell.parameters=many: must be a whole number"),
         ("1e4", "cell.parameters=10000.0: must be a whole number"),
     ],

@@ -280,15 +280,15 @@ def test_gates_are_filled_in_their_order_from_the_stream_of_their_parameter():
 @pytest.mark.parametrize(
     ("choice", "fields", "message"),
     [
-        ("recurrent/normal", {"std": -1}, "std=-1.0: a standard deviation is at least 0"),
-        ("recurrent/uniform", {"low": 1, "high": 0}, "low=1.0: at most high=0.0"),
-        ("recurrent/uniform", {"high": math.inf}, "high=inf"),
-        ("recurrent/sparse", {"nonzeros": 0}, "nonzeros=0: at least 1"),
-        ("recurrent/sparse", {"std": math.nan}, "std=nan"),
-        ("recurrent/spectral_radius", {"radius": -0.5}, "radius=-0.5: a spectral radius is at least 0"),
-        ("recurrent/spectral_radius", {"radius": math.inf}, "radius=inf"),
-        ("bias/chrono", {"longest": 1}, "longest=1.0: a number of time steps, at least 2"),
-        ("bias/chrono", {"longest": math.inf}, "longest=inf"),
+        ("recurrent/normal", {"std": -1}, "std=-1.0: must be a finite number >= 0"),
+        ("recurrent/uniform", {"low": 1, "high": 0}, "low=1.0: must be <= high=0.0"),
+        ("recurrent/uniform", {"high": math.inf}, "high=inf: must be a finite number"),
+        ("recurrent/sparse", {"nonzeros": 0}, "nonzeros=0: must be a whole number >= 1"),
+        ("recurrent/sparse", {"std": math.nan}, "std=nan: must be a finite number >= 0"),
+        ("recurrent/spectral_radius", {"radius": -0.5}, "radius=-0.5: must be a finite number >= 0"),
+        ("recurrent/spectral_radius", {"radius": math.inf}, "radius=inf: must be a finite number >= 0"),
+        ("bias/chrono", {"longest": 1}, "longest=1.0: must be a finite number >= 2"),
+        ("bias/chrono", {"longest": math.inf}, "longest=inf: must be a finite number >= 2"),
     ],
 )
 def test_values_out_of_range_are_told(choice, fields, message):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.pack.streams import Stream
 from tasks.naming import Named
+from tasks.ranges import Checked, Count
 
 Role = Literal["recurrent", "input", "bias", "readout", "readout_bias"]
 Weights = Mapping[str, Tensor]  # by the symbols of the cell's equation, leading axes are batch axes
@@ -38,11 +39,10 @@ class Parameter(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell(Named, ABC):
+class Cell(Named, Checked, ABC):
     """A recurrence (x_t, state) -> state.
 
-    hidden: number of units H >= 1, a multiple of `hidden_multiple`.
-    Raises ValueError if it is not.
+    hidden: number of units H, a multiple of `hidden_multiple`.
 
     `states` names the parts of the state, the hidden state `h` (which the readout sees) first. `gates` names the
     blocks of a gated cell's parameters, in the order of their leading axis; an ungated cell has none.
@@ -53,11 +53,10 @@ class Cell(Named, ABC):
     gates: ClassVar[tuple[str, ...]] = ()
     hidden_multiple: ClassVar[int] = 1  # 2 where units come in pairs
 
-    hidden: int
+    hidden: Count
 
     def __post_init__(self) -> None:
-        if self.hidden < 1:
-            raise ValueError(f"hidden={self.hidden}: a cell needs at least 1 unit")
+        super().__post_init__()
         if self.hidden % self.hidden_multiple:
             raise ValueError(f"hidden={self.hidden}: must be a multiple of {self.hidden_multiple}")
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
 from bench.pack.axes import H, I
 from bench.pack.streams import Stream
+from tasks.ranges import Share
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,7 @@ class LRU(Cell):
 
     Its answers are linear in its inputs: on adding, where a value counts only if marked, its skill is at most 2/T.
 
-    r_min, r_max: 0 <= r_min < r_max <= 1. max_phase: radians per step, in (0, 2 pi].
-    Raises ValueError otherwise, or if hidden is odd.
+    r_min, r_max: r_min < r_max. max_phase: radians per step. `hidden` is even.
 
     Differs from the paper: one layer without the MLP block, normalisation and skip connection around it, and without
     D x_t in the output, because the suite compares recurrences alone; all parameters learn at one rate (in the paper
@@ -40,16 +42,14 @@ class LRU(Cell):
 
     hidden_multiple = 2
 
-    r_min: float
-    r_max: float
-    max_phase: float
+    r_min: Share
+    r_max: Share
+    max_phase: Annotated[float, Gt(0), Le(2 * math.pi)]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.r_min < self.r_max <= 1:
-            raise ValueError(f"r_min={self.r_min}: 0 <= r_min < r_max <= 1, and r_max={self.r_max}")
-        if not 0 < self.max_phase <= 2 * math.pi:
-            raise ValueError(f"max_phase={self.max_phase}: in (0, 2 pi], radians per step")
+        if not self.r_min < self.r_max:
+            raise ValueError(f"r_min={self.r_min}: must be < r_max={self.r_max}")
 
     @property
     def pairs(self) -> int:

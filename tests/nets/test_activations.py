@@ -1,0 +1,27 @@
+"""The table of activations: bounds and slopes against values and derivatives by autograd."""
+
+import math
+
+import pytest
+import torch
+
+from bench.nets.activations import ACTIVATIONS
+from tests.conftest import CONF
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_bounds_and_slope_are_those_of_the_function(name):
+    activation = ACTIVATIONS[name]
+    a = torch.cat((torch.linspace(-60, 60, 120001), torch.tensor([-1e4, 1e4]))).double().requires_grad_()
+    values = activation.function(a)
+    (slopes,) = torch.autograd.grad(values.sum(), a)
+    for (low, high), found in ((activation.bounds, values.detach()), (activation.slope, slopes)):
+        least, greatest = float(found.min()), float(found.max())
+        assert least == pytest.approx(low, abs=1e-7) if math.isfinite(low) else least == -1e4
+        assert greatest == pytest.approx(high, abs=1e-7) if math.isfinite(high) else greatest == 1e4
+    assert activation.bounded == all(map(math.isfinite, activation.bounds))
+
+
+def test_every_activation_has_a_yaml():
+    texts = "".join(path.read_text() for path in (CONF / "cell").glob("*.yaml"))
+    assert all(f"activation: {name}\n" in texts for name in ACTIVATIONS)
