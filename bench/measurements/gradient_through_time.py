@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.measurements.measurement import Columns, Measurement, Snapshot
 from bench.nets.cells.cell import State, held
+from tasks.ranges import Count
 from tasks.task import Batch, own_last
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -90,13 +91,12 @@ class Probe(Measurement):
     The adjoint is rescaled to length 1 every 16 steps and its logarithm carried along: .25^540 is below even
     float64's range. Profiles are those of lag t* - t; gamma(lag) = exp(log_norm(lag) - log_norm(0)).
 
-    sequences: how many. Raises ValueError if < 1.
+    sequences: how many.
     """
 
     table = "gradient_through_time"
-    counts = ("sequences",)
 
-    sequences: int
+    sequences: Count
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         task, origin = snapshot.task, snapshot.task.probe_step

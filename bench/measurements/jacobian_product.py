@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.measurements.jacobian import Frame, pushed, summaries
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from tasks.ranges import Count
 
 SWEEPS = 100  # at most: where singular values are nearly equal the last digits are slow to come
 TOLERANCE = 1e-7  # of an entry beside the diagonal, which enters a singular value as its square
@@ -29,14 +30,13 @@ class JacobianProduct(Measurement):
     upper triangular and the diagonal D kept as logarithms, and D U is made diagonal by QR of its transpose, again and
     again, which needs U and ratios of D alone.
 
-    sequences: how many. Raises ValueError if < 1.
+    sequences: how many.
     Source: after Stewart 1995, "On graded QR decompositions of products of matrices".
     """
 
     table = "jacobian_product"
-    counts = ("sequences",)
 
-    sequences: int
+    sequences: Count
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         inputs, steps = snapshot.heldout(self.sequences).inputs, snapshot.task.least_steps

@@ -9,6 +9,7 @@ import torch
 
 from bench.measurements.jacobian import Frame, pushed, summaries
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from tasks.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,14 @@ class Lyapunov(Measurement):
 
     sequences: how many held-out sequences, or drives made of them. exponents: how many are followed, the largest first;
     null for all, of which an LSTM has 2H. long_run: steps of a drive; null for finite-time exponents.
-    Raises ValueError if one is < 1.
     Source: Benettin, Galgani, Giorgilli & Strelcyn 1980, Meccanica 15:9.
     """
 
     table = "lyapunov"
-    counts = ("sequences", "exponents", "long_run")
 
-    sequences: int
-    exponents: int | None
-    long_run: int | None
+    sequences: Count
+    exponents: Count | None
+    long_run: Count | None
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         inputs = snapshot.heldout(self.sequences).inputs

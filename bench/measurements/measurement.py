@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.nets.cells.cell import Cell, State, Weights, held
 from bench.nets.network import Network
+from tasks.ranges import Checked, Count, CountOrZero
 from tasks.task import Batch, Task
 
 Columns = Mapping[str, np.ndarray]  # one replica's new rows of a table, column by column
@@ -79,32 +80,22 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Measurement(ABC):
+class Measurement(Checked, ABC):
     """Something to watch.
 
     It is measured at update 0, at the last, and between them
 
     every: at its multiples, 1 is every update; 0 is never; null for
     points_per_decade: at round(10^(j / points_per_decade)), j = 0, 1, ...
-    Raises ValueError if every < 0 or points_per_decade < 1.
     """
 
     version: ClassVar[int] = 1  # raised whenever the numbers change
     table: ClassVar[str]  # where its rows go
     needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
     weights_only: ClassVar[bool] = False  # whether it looks at nothing but the weights, and so may do it aside
-    counts: ClassVar[tuple[str, ...]] = ()  # of its settings, those that are at least 1 where they are given
 
-    every: int | None
-    points_per_decade: int
-
-    def __post_init__(self) -> None:
-        if self.every is not None and self.every < 0:
-            raise ValueError(f"every={self.every}: at least 0, which is at the first update and the last")
-        for name in ("points_per_decade", *self.counts):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: at least 1")
+    every: CountOrZero | None
+    points_per_decade: Count
 
     def moments(self, last: int) -> set[int]:
         """When to measure in a run of `last` updates."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from tasks.ranges import Count
 
 QUANTILES = (0.5, 0.05, 0.95)
 
@@ -23,15 +24,13 @@ class StateJacobian(Measurement):
     below 1 and a norm above is growth that does not last.
 
     sequences: how many held-out sequences. steps: at how many steps of each, evenly spaced over the sequence.
-    Raises ValueError if either is < 1.
     """
 
     version = 2
     table = "state_jacobian"
-    counts = ("sequences", "steps")
 
-    sequences: int
-    steps: int
+    sequences: Count
+    steps: Count
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         inputs, states = snapshot.heldout(self.sequences).inputs, snapshot.heldout_states(self.sequences)
