@@ -15,9 +15,10 @@ from bench.nets.cells.cell import Cell, Parameter, State, Weights
 from bench.nets.initializers import Block, Initializer, Random
 from bench.nets.network import Network
 from bench.pack.axes import H, I, O
-from bench.pack.fields import PerReplica
+from bench.pack.fields import PerReplica, column
 from bench.pack.streams import Stream
 from bench.pack.sums import gradient_norm, scaled
+from tasks.ranges import Count, CountOrZero, NonNegative, OneOf, Positive, PositiveOrInf, Share, ShareBelowOne
 from tasks.task import Batch, Task
 
 __all__ = [
@@ -26,27 +27,36 @@ __all__ = [
     "Cell",
     "Clipping",
     "Columns",
+    "Count",
+    "CountOrZero",
     "H",
     "I",
     "Initializer",
     "Logger",
     "Measurement",
     "Network",
+    "NonNegative",
     "Nonfinite",
     "O",
+    "OneOf",
     "Optimizer",
     "PackView",
     "Parameter",
     "PerReplica",
+    "Positive",
+    "PositiveOrInf",
     "Random",
     "Remedy",
     "Schedule",
+    "Share",
+    "ShareBelowOne",
     "Snapshot",
     "State",
     "Step",
     "Stream",
     "Task",
     "Weights",
+    "column",
     "gradient_norm",
     "scaled",
 ]

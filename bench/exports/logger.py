@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.runs.tables import Source
 from tasks.naming import Named
+from tasks.ranges import Checked
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ SERIES: dict[str, list[str]] = {
 
 
 @dataclass(frozen=True)
-class Logger(Named, ABC):
+class Logger(Named, Checked, ABC):
     """Another program that is to have the numbers of a run."""
 
     @abstractmethod

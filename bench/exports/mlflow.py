@@ -31,6 +31,7 @@ class MLflow(Logger):
     experiment: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need("mlflow", "mlflow")
 
     def export(self, run: Source) -> None:

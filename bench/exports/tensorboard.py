@@ -23,6 +23,7 @@ class TensorBoard(Logger):
     folder: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need("tensorboard", "tensorboard")
 
     def export(self, run: Source) -> None:

@@ -5,44 +5,30 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-
-def _at_least_0(name: str, value: float | None) -> None:
-    if value is not None and not value >= 0:
-        raise ValueError(f"{name}={value}: at least 0 (null for none)")
+from tasks.ranges import Checked, NonNegative
 
 
 @dataclass(frozen=True)
-class Checkpoints:
-    """seconds: between two checkpoints of a run in training; None keeps one only where a run is stopped.
+class Checkpoints(Checked):
+    """seconds: between two checkpoints of a run in training; None keeps one only where a run is stopped."""
 
-    Raises ValueError if seconds < 0.
-    """
-
-    seconds: float | None
-
-    def __post_init__(self) -> None:
-        _at_least_0("seconds", self.seconds)
+    seconds: NonNegative | None
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Checked):
     """Limits from outside: a run that they stop is judged as it stands, marked `stopped`, and can go on later.
 
     run_seconds: that a run may be in training, by the clock of its packs, pauses left out.
     sweep_seconds: that a command may take; runs that it has not begun by then are left for the next.
     fail_fast: whether the first run that fails ends the sweep.
-    Raises ValueError if a limit is < 0.
     """
 
-    run_seconds: float | None
-    sweep_seconds: float | None
+    run_seconds: NonNegative | None
+    sweep_seconds: NonNegative | None
     fail_fast: bool
 
     @property
     def run_limit(self) -> float:
         """`run_seconds`, inf for none."""
         return math.inf if self.run_seconds is None else self.run_seconds
-
-    def __post_init__(self) -> None:
-        _at_least_0("run_seconds", self.run_seconds)
-        _at_least_0("sweep_seconds", self.sweep_seconds)

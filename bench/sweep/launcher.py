@@ -7,8 +7,9 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +18,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+from tasks.ranges import Count, CountOrZero, OneOf, require
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +40,14 @@ class PackLauncher(Launcher):
 
     def __init__(
         self,
-        where: str,
-        workers: int | None,
-        width: int,
-        memory: float,
+        where: Annotated[str, OneOf(WHERE)],
+        workers: CountOrZero | None,
+        width: Count,
+        memory: Annotated[float, Ge(0.01)],
         settings: dict[str, Any],
         dry_run: bool,
     ) -> None:
-        for name, value, least in (("workers", workers or 0, 0), ("width", width, 1), ("memory", memory, 0.01)):
-            if not value >= least:
-                raise ValueError(f"hydra.launcher.{name}={value}: at least {least}")
-        if where not in WHERE:
-            raise ValueError(f"hydra.launcher.where={where}: use one of {', '.join(WHERE)}")
+        require(PackLauncher.__init__, locals(), "hydra.launcher.")
         self.where = where
         self.workers = workers
         self.width = width

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from bench.sweep.sweeper import UnionSweeper, union
+from tasks.ranges import Count, require
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +29,8 @@ class SearchSweeper(UnionSweeper):
     Raises ValueError on numbers out of range or where optuna is not installed, ConfigError if only a plan is asked for.
     """
 
-    def __init__(self, space: Sequence[str], trials: int, at_once: int, confirm: int, seed: int) -> None:
-        for name, value in (("trials", trials), ("at_once", at_once), ("confirm", confirm)):
-            if value < 1:
-                raise ValueError(f"hydra.sweeper.{name}={value}: at least 1")
+    def __init__(self, space: Sequence[str], trials: Count, at_once: Count, confirm: Count, seed: int) -> None:
+        require(SearchSweeper.__init__, locals(), "hydra.sweeper.")
         try:
             import optuna
         except ImportError:

@@ -7,9 +7,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt, Le
 
 from bench.engines.engine import MATHEMATICS, Interventions
 from bench.measurements.measurement import Measurement
@@ -24,6 +25,7 @@ from bench.nets.network import Network
 from bench.pack.fields import per_replica_fields
 from bench.pack.identity import class_label
 from bench.training.outcome import Rule
+from tasks.ranges import Checked, Count, CountOrZero
 from tasks.task import Task
 
 MASTERED = 0.99
@@ -32,7 +34,7 @@ MAY_LOSE = 0.05  # of the accuracy that a historical rule asks for
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Checked):
     """How a run is judged on sequences it never trained on.
 
     every: updates between evaluations; None for a sixtieth of the run.
@@ -42,24 +44,20 @@ class Evaluation:
     solved: skill that counts as solved. in_a_row: at so many evaluations in a row.
     enough: a run ends once the rule has held at so many evaluations in a row, at least as many as it asks for; None to
         train on.
-    Raises ValueError on values out of range.
     """
 
-    every: int | None
-    sequences: int
-    final: int
+    every: Count | None
+    sequences: Count
+    final: Count
     rule: Literal["skill", "historical"]
-    solved: float
-    in_a_row: int
-    enough: int | None
+    solved: Annotated[float, Gt(0), Le(1)]
+    in_a_row: Count
+    enough: Count | None
 
     def __post_init__(self) -> None:
-        least = {"every": 1, "sequences": 1, "final": 1, "in_a_row": 1}
-        least["enough"] = self.in_a_row if self.rule == "skill" else 1
-        for name, number in least.items():
-            value = getattr(self, name)
-            if value is not None and value < number:
-                raise ValueError(f"{name}={value}: at least {number}")
+        super().__post_init__()
+        if self.rule == "skill" and self.enough is not None and self.enough < self.in_a_row:
+            raise ValueError(f"enough={self.enough}: must be >= in_a_row={self.in_a_row}, or null")
 
     def moments(self, last: int) -> set[int]:
         """When to evaluate in a run of `last` updates."""
@@ -67,12 +65,12 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Replica:
+class Replica(Checked):
     """One training run: everything its result depends on.
 
     Its loss is averaged over the batch and the scored steps. updates: how many. batch_size: sequences per update.
-    precision: `float32` or `float64`. seed: >= 0, of all its random numbers.
-    Raises ValueError on values out of range.
+    precision: `float32` or `float64`. seed: of all its random numbers.
+    Raises ValueError if a remedy or the rule of evaluation does not fit the task.
     """
 
     task: Task
@@ -86,14 +84,12 @@ class Replica:
     measurement: dict[str, Measurement]
     evaluation: Evaluation
     precision: Literal["float32", "float64"]
-    seed: int
-    updates: int
-    batch_size: int
+    seed: CountOrZero
+    updates: Count
+    batch_size: Count
 
     def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("updates", 1), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}: at least {least}")
+        super().__post_init__()
         for name, remedy in self.remedies.items():
             reason = remedy.refusal(self.task)
             if reason is not None:

@@ -66,7 +66,7 @@ def test_a_whole_number_serves_as_a_number():
             "optimizer.weight_deca: no such setting of Adam; did you mean weight_decay?",
         ),
         ({k: v for k, v in ADAM.items() if k != "eps"}, "optimizer.eps: Adam needs a value for it"),
-        ({**ADAM, "lr": -1}, "optimizer.lr=-1.0: a learning rate is at least 0"),
+        ({**ADAM, "lr": -1}, "optimizer.lr=-1.0: must be a finite number >= 0"),
         ({**ADAM, "_target_": "os.path.join"}, "optimizer._target_=os.path.join: not of bench, tasks"),
         ({**ADAM, "_target_": "bench.methods.optimizers.Adem"}, "there is no such class"),
         ({**ADAM, "_target_": "bench.methods.clipping.NormClipping"}, "is not an Adam"),

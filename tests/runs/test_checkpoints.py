@@ -189,7 +189,7 @@ def test_a_run_that_the_rule_ends_goes_on_in_the_same_bits(make_replica):
 
 def test_the_stop_rule_is_part_of_the_question(make_replica):
     assert make_replica("evaluation.enough=5").run_id != make_replica().run_id
-    with pytest.raises(ConfigError, match=r"evaluation.enough=2: at least 3"):
+    with pytest.raises(ConfigError, match=r"evaluation.enough=2: must be >= in_a_row=3, or null"):
         make_replica("evaluation.enough=2")
 
 

@@ -84,7 +84,7 @@ def test_a_search_of_two_cells_and_what_it_leaves(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("mistake", "said"),
     [
-        ("hydra.sweeper.trials=0", "hydra.sweeper.trials=0: at least 1"),
+        ("hydra.sweeper.trials=0", "hydra.sweeper.trials=0: must be a whole number >= 1"),
         (
             "hydra.sweeper.space=[optimizer.lr log 1e-1 1e-4]",
             "hydra.sweeper.space: optimizer.lr log 1e-1 1e-4: use KEY",
