@@ -26,6 +26,7 @@ bad = st.one_of(
     st.builds("{}={}".format, words.filter(lambda word: word not in {key.split(".")[0] for key in KNOWN}), words),
     st.builds("{}.{}=1".format, st.sampled_from(GROUPS[:2]), words.filter(lambda word: f"cell.{word}" not in KNOWN)),
     st.builds("{}={}".format, st.sampled_from(NUMBERS), words),
+    st.builds("{}=nan".format, st.sampled_from(NUMBERS)),
     st.builds("{}={}".format, st.sampled_from(AT_LEAST_1), st.integers(max_value=0)),
     st.builds("{}={}".format, st.sampled_from([*AT_LEAST_0, *LIMITS]), negative),
     st.builds("{}={}".format, st.sampled_from(GROUPS), words.filter(lambda word: word not in ALL_CHOICES)),
