@@ -467,7 +467,7 @@ def test_settings_out_of_range_are_refused(name):
 
 def test_schedules():
     def updates(every, points_per_decade=2, last=25):
-        return sorted(measurement("spectrum", every=every, points_per_decade=points_per_decade).updates(last))
+        return sorted(measurement("spectrum", every=every, points_per_decade=points_per_decade).moments(last))
 
     assert updates(None) == [0, 1, 3, 10, 25]
     assert updates(1) == list(range(26))
@@ -479,5 +479,5 @@ def test_schedules():
 
 def test_a_schedule_may_be_given_on_the_command_line():
     job = checked_job(composed("measurement=[spectrum,probe]", "measurement.spectrum.every=1"))
-    assert job.replica.measurement["spectrum"].updates(3) == {0, 1, 2, 3}
+    assert job.replica.measurement["spectrum"].moments(3) == {0, 1, 2, 3}
     assert job.replica.measurement["probe"].every is None

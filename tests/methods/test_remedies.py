@@ -305,6 +305,6 @@ def test_noise_and_decay_come_after_clipping():
     training.advance(0, batch, gradients)
     training.optimizer.read()
     clipped = gradients.gradient * (1e-3 / gradients.gradient.norm())
-    noise = training.remedies["gradient_noise"].noise(training._look(0, batch), training._stream("gradient_noise", 0))
+    noise = training.remedies["gradient_noise"].noise(training._view(0, batch), training._stream("gradient_noise", 0))
     assert torch.allclose(training.flat - before, -(clipped + noise + 0.1 * before), rtol=1e-9)
     assert np.isclose(training.optimizer.history["norms"][0, 0], gradients.gradient.norm())
