@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -32,12 +33,26 @@ def describe_environment(job: Job) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    here = Path(bench.__file__).parent
+    """The commit of the suite's own files, `-dirty` where they differ from it; None where git does not track them.
+
+    Git looks for a repository in all folders above, and an installed suite may lie within somebody else's.
+    """
+    tracked = _git("ls-files", "--error-unmatch", Path(bench.__file__).name) is not None
+    return _git("describe", "--always", "--dirty", "--abbrev=12") if tracked else None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says in the suite's folder; None where it refuses, or is not there."""
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # which a hook of another repository sets
+    surroundings = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    command, here = ["git", *arguments], Path(bench.__file__).parent
     try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        answer = subprocess.run(
+            command, cwd=here, env=surroundings, capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return None
+    return answer.stdout.strip()
 
 
 def _processor() -> str:
