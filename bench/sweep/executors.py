@@ -7,18 +7,16 @@ import itertools
 import logging
 import math
 import multiprocessing
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from types import FrameType
 
+from bench.sweep import signals
 from bench.sweep.order import Lost, Order
 from bench.sweep.progress import SweepProgress
-from bench.sweep.signals import GRACE, handled, stop_on_signals
 from bench.sweep.worker import Interrupted, give_up, train, work
 
 log = logging.getLogger(__name__)
@@ -84,7 +82,7 @@ class InThisProcess(Executor):
 
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
         lost: dict[str, str] = {}
-        with stop_on_signals() as stop:
+        with signals.stop_on_signals() as stop:
             for order in orders:
                 if time.time() >= order.deadline:
                     break
@@ -99,7 +97,7 @@ class InThisProcess(Executor):
 
 
 class TaskExecutor(Executor):
-    """TaskExecutor side by side, an order each.
+    """Tasks side by side, an order each.
 
     at_once: how many; None for as many as there are.
 
@@ -118,7 +116,7 @@ class TaskExecutor(Executor):
     def run(self, orders: Sequence[Order], progress: SweepProgress) -> dict[str, str]:
         waiting, running = deque(orders), list[PackJob]()
         lost: dict[str, str] = {}
-        with handled(_interrupt, signal.SIGTERM), _ended(running):
+        with signals.interrupted_once(), _ended(running):
             while waiting or running:
                 if waiting and time.time() >= waiting[0].deadline:
                     waiting.clear()
@@ -138,10 +136,6 @@ class TaskExecutor(Executor):
         return lost
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 @contextlib.contextmanager
 def _ended(running: list[PackJob]) -> Iterator[None]:
     try:
@@ -149,7 +143,7 @@ def _ended(running: list[PackJob]) -> Iterator[None]:
     finally:
         for task in running:
             task.ask_to_end()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + signals.GRACE
         for task in running:
             task.end(max(0.0, deadline - time.monotonic()))
 

@@ -13,7 +13,7 @@ from bench.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class Order:
-    """A pack to be trained: its jobs, and per job the resolved configuration and the command line that stop for it.
+    """A pack to be trained: its jobs, and per job the resolved configuration and the command line that asked for it.
 
     deadline: in seconds of `time.time`, when the command is to end; inf for never.
     """

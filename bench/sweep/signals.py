@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-GRACE = 4.0  # seconds to keep what is in training, once stop to end
+GRACE = 4.0  # seconds to keep what is in training, once asked to end
 
 
 class StopRequest:
-    """Whether someone stop to end; a signal may ask at any moment, and no lock is involved."""
+    """Whether someone asked to end; a signal may ask at any moment, and no lock is involved."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -27,14 +27,18 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """SIGTERM and Ctrl-C ask to end; a second one, or `GRACE` seconds without an answer, interrupt."""
+    """SIGTERM and Ctrl-C ask to end, and `GRACE` seconds without an answer interrupt.
+
+    A further signal changes nothing: it would only lose what is being kept.
+    """
     stop = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if stop or number == signal.SIGALRM:
+        if number == signal.SIGALRM:
             raise KeyboardInterrupt
-        stop.now()
-        signal.setitimer(signal.ITIMER_REAL, GRACE)
+        if not stop:
+            stop.now()
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
 
     with handled(ask, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         try:
@@ -42,6 +46,23 @@ def stop_on_signals() -> Iterator[StopRequest]:
         finally:
             if stop:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
+def interrupted_once() -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C interrupts.
+
+    A further one changes nothing: it would cut short what ends then.
+    """
+    stop = StopRequest()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not stop:
+            stop.now()
+            raise KeyboardInterrupt
+
+    with handled(interrupt, signal.SIGINT, signal.SIGTERM):
+        yield
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -16,21 +17,27 @@ from bench.runs.directory import RunDirectory
 
 BEGUN = "begun.log"
 CLOCKS = ("seconds", "pack_width")
+AS_LONG_AS_IT_TAKES = 3600.0
 
 
-def started(results: Path, *arguments: str) -> BaseProcess:
-    """`python -m bench` with these arguments, in a process that leads a session; what it says goes to `said`."""
+def started(results: Path, *arguments: str, grace: float = AS_LONG_AS_IT_TAKES) -> BaseProcess:
+    """`python -m bench` with these arguments, in a process that leads a session; what it says goes to `said`.
+
+    grace: seconds that what is in training has to be kept once a signal ends the command.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.sweep.execution", "bench.__main__"])
-    process = context.Process(target=_command, args=(results, [f"results={results}", *arguments]))
+    process = context.Process(target=_command, args=(results, [f"results={results}", *arguments], grace))
     process.start()
     return process
 
 
-def _command(results: Path, arguments: list[str]) -> None:
+def _command(results: Path, arguments: list[str], grace: float) -> None:
     from bench.__main__ import main
+    from bench.sweep import signals
 
     os.setsid()
+    signals.GRACE = grace
     results.parent.mkdir(parents=True, exist_ok=True)
     begin, log = RunDirectory.begin, os.open(results.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(results.with_suffix(".said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
@@ -53,11 +60,40 @@ def begun(results: Path) -> list[str]:
     return results.with_suffix(".log").read_text().split()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], bool], alive: Callable[[], bool] = lambda: True) -> None:
+    """As long as it takes, or until the process that is to bring it about has ended without it."""
     while not condition():
-        assert time.monotonic() < deadline
+        if not alive():
+            assert condition()
+            return
         time.sleep(0.02)
+
+
+def workers_of(command: int) -> list[int]:
+    """Process ids of a command's workers, which are children of the fork server, which is a child of the command."""
+    ids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in ids if (server := _parent(pid)) != command and _parent(server) == command]
+
+
+def _parent(pid: int) -> int:
+    """0 where the process has ended by now."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def halt(pid: int) -> None:
+    """Have a process stand still; it stands only once it has been given a turn."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+
+
+def is_asked_to_end(pid: int) -> bool:
+    """Whether SIGTERM waits for a process that stands still."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (pending,) = (int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:"))
+    return bool(pending >> (signal.SIGTERM - 1) & 1)
 
 
 def directories(results: Path) -> list[RunDirectory]:

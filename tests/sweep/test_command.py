@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import wait_until, workers_of
 
 from bench.__main__ import main
 from bench.runs.tables import load
@@ -176,28 +176,19 @@ def start(results, *sweep):
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def is_alive(process):
+    return lambda: process.poll() is None
 
 
-def parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def workers_of(command):
-    """WorkerExecutor are children of the fork server, which is a child of the command."""
-    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*") if os.getsid(int(path.name)) == command]
-    return [pid for pid in pids if pid != command and parent(parent(pid)) == command]
+def count(results, name):
+    return len(list(results.glob(f"*/{name}")))
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
     process = start(tmp_path, "updates=2,1000000", "evaluation.every=100")
-    wait_until(lambda: len(list(tmp_path.glob("*/finished"))) == 1 and len(list(tmp_path.glob("*/config.yaml"))) == 2)
+    wait_until(lambda: count(tmp_path, "finished") == 1 and count(tmp_path, "config.yaml") == 2, is_alive(process))
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 130
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
@@ -206,10 +197,10 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
 
 def test_a_killed_worker_fails_its_own_pack(tmp_path):
     process = start(tmp_path, "cell.hidden=4,5", "updates=1000000", "evaluation.every=100")
-    wait_until(lambda: len(list(tmp_path.glob("*/config.yaml"))) == 2)
+    wait_until(lambda: count(tmp_path, "config.yaml") == 2, is_alive(process))
     for worker_pid in workers_of(process.pid):
         os.kill(worker_pid, signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 1
     assert "2 of 2 runs failed" in said
     assert set(load(tmp_path).runs["message"]) == {"the worker was killed by signal 9 (out of memory?)"}

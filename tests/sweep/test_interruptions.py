@@ -7,14 +7,25 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from commands import assert_same_results, begun, directories, said, started, wait_until
+from commands import (
+    AS_LONG_AS_IT_TAKES,
+    assert_same_results,
+    begun,
+    directories,
+    halt,
+    is_asked_to_end,
+    said,
+    started,
+    wait_until,
+    workers_of,
+)
 
 from bench import status
 from bench.__main__ import main
@@ -23,7 +34,8 @@ from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import load
-from bench.sweep import worker
+from bench.sweep import execution as sweep_execution
+from bench.sweep import executors, worker
 from bench.sweep.execution import Execution
 from bench.sweep.executors import InThisProcess
 from bench.training.loop import Training
@@ -114,41 +126,85 @@ def order(results, *jobs):
     return worker.Order(jobs, [{}] * len(jobs), [{}] * len(jobs))
 
 
-def test_what_another_process_holds_is_waited_for_and_done_when_it_ends(tmp_path, capsys):
+def test_what_another_process_holds_is_waited_for_and_done_when_it_ends(tmp_path, capsys, monkeypatch):
     assert run(tmp_path / "a", "seed=0,1") == 0
     (held, other) = directories(tmp_path / "a")
-    lock = RunDirectory(tmp_path / "b", held.run_id).locked()
-    assert lock.__enter__()
-    timer = threading.Timer(1.0, lambda: lock.__exit__(None, None, None))
-    timer.start()
-    capsys.readouterr()
-    assert run(tmp_path / "b", "seed=0,1") == 0
+    with contextlib.ExitStack() as holder:
+        assert holder.enter_context(RunDirectory(tmp_path / "b", held.run_id).locked())
+        waiting = SimpleNamespace(time=time.time, sleep=lambda seconds: holder.close())  # it ends at the first look
+        monkeypatch.setattr(sweep_execution, "time", waiting)
+        capsys.readouterr()
+        assert run(tmp_path / "b", "seed=0,1") == 0
     said = capsys.readouterr().err
-    assert "packs: 1 of width 1" in said
+    assert said.count("packs: 1 of width 1") == 2
     assert "waiting for 1 runs that another process trains" in said
     assert_same_results(tmp_path / "a", tmp_path / "b")
     assert other.run_id != held.run_id
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+LONG = [*SMALL, "updates=30,1000000", "evaluation.every=1000", "seed=0,1", "checkpoint.seconds=null"]
+ALL_KEPT = "bench: interrupted; 0 runs finished, 2 in training kept; the same command goes on from there"
+
+
+def in_training(results, workers, grace=AS_LONG_AS_IT_TAKES):
+    """A command of its own at the two long runs of `LONG`, of which nothing is kept yet."""
+    process = started(results, f"hydra.launcher.workers={workers}", *LONG, grace=grace)
+    wait_until(lambda: sum(one.is_begun for one in directories(results)) == 2, process.is_alive)
+    return process
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGINT, signal.SIGTERM]])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_signal_ends_a_sweep_in_seconds_and_keeps_what_is_in_training(tmp_path, capsys, number, workers):
-    results, sweep = tmp_path / "results", [*SMALL, "updates=30,1000000", "evaluation.every=1000", "seed=0,1"]
-    process = started(results, f"hydra.launcher.workers={workers}", "checkpoint.seconds=0.5", *sweep)
-    wait_until(lambda: sum(one.checkpointed_update > 0 for one in directories(results)) == 2)  # the long runs
-    began = time.monotonic()
-    os.killpg(process.pid, number)
+def test_a_signal_ends_a_sweep_and_keeps_what_is_in_training(tmp_path, capsys, numbers, workers):
+    """Whether there is one signal or, at the same moment, another one; the training itself would take for ever."""
+    results = tmp_path / "results"
+    process = in_training(results, workers)
+    halt(process.pid)  # so that all are there when it looks
+    for number in numbers:
+        os.killpg(process.pid, number)
+    os.kill(process.pid, signal.SIGCONT)
     process.join()
-    assert time.monotonic() - began < 5
     assert process.exitcode == 130
-    assert "bench: interrupted; 0 runs finished, 2 in training kept; the same command goes on from there" in said(
-        results
-    )
+    assert ALL_KEPT in said(results)
     assert "Traceback" not in said(results)
     assert status.main([str(results)]) == 1
     printed = capsys.readouterr().out
     assert "interrupted      2  " in printed
     assert "missing          2  asked for and not begun" in printed
+
+
+def halted_workers(command):
+    """Have the two workers of a command stand still, and the command ask them in vain to end."""
+    wait_until(lambda: len(workers_of(command)) == 2)
+    pids = workers_of(command)
+    for pid in pids:
+        halt(pid)
+    os.killpg(command, signal.SIGINT)
+    wait_until(lambda: all(map(is_asked_to_end, pids)))
+    return pids
+
+
+def test_what_is_kept_is_counted_when_the_workers_have_ended(tmp_path):
+    """However often Ctrl-C is pressed until then."""
+    results = tmp_path / "results"
+    process = in_training(results, workers=2)
+    pids = halted_workers(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    process.join()
+    assert process.exitcode == 130
+    assert ALL_KEPT in said(results)
+    assert "Traceback" not in said(results)
+
+
+def test_workers_that_do_not_answer_are_ended_all_the_same(tmp_path):
+    results = tmp_path / "results"
+    process = in_training(results, workers=2, grace=0.1)
+    halted_workers(process.pid)
+    process.join()
+    assert process.exitcode == 130
+    assert "0 runs finished, 0 in training kept" in said(results)
 
 
 def test_whoever_is_asked_to_end_keeps_its_runs_at_the_next_update(tmp_path):
@@ -349,12 +405,27 @@ def test_a_run_stopped_by_its_time_limit_is_censored_and_goes_on_later(tmp_path,
 def test_a_sweep_ends_at_its_time_limit(tmp_path, capsys):
     assert run(tmp_path, "cell.hidden=4,5", "budget.sweep_seconds=0") == 0
     assert "0 runs stopped, 2 not begun: the same command goes on with them" in capsys.readouterr().err
-    sweep = ("cell.hidden=4,5", "updates=1000000", "evaluation.every=1000", "budget.sweep_seconds=1")
-    assert run(tmp_path, *sweep) == 0
+    assert not list(tmp_path.glob("*/config.yaml"))
+
+
+def test_a_run_in_training_is_stopped_at_the_time_limit_of_its_sweep(tmp_path, capsys, monkeypatch):
+    """By a clock that goes on by a second with every update."""
+    clock = [0.0]
+
+    class Clocked(Training):
+        def advance(self, *rest):
+            super().advance(*rest)
+            clock[0] += 1
+
+    clocks = SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[0], perf_counter=time.perf_counter)
+    for module in (sweep_execution, executors, worker):
+        monkeypatch.setattr(module, "time", clocks)
+    monkeypatch.setattr(worker, "Training", Clocked)
+    assert run(tmp_path, "cell.hidden=4,5", "budget.sweep_seconds=10") == 0
     assert "1 runs stopped, 1 not begun" in capsys.readouterr().err
     (row,) = load(tmp_path).runs.to_dict("records")
     assert row["stopped"]
-    assert 0 < row["sequences"] < 2_000_000
+    assert row["sequences"] == 10 * 2
 
 
 @pytest.mark.parametrize("limit", ["checkpoint.seconds=-1", "budget.run_seconds=-1", "budget.sweep_seconds=x"])
@@ -386,7 +457,9 @@ def test_a_bad_checkpoint_is_told_in_a_line_and_its_run_starts_anew(tmp_path, ca
     updates = []
     monkeypatch.setattr(worker, "Training", lambda *rest: updates.append(len(rest[3])) or Training(*rest))
     assert run(tmp_path / "a", "seed=0,1") == 0
-    (warning,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("runs")]
+    (warning,) = [
+        line for line in capsys.readouterr().err.splitlines() if "checkpoint " in line and "go on" not in line
+    ]
     assert warning == f"{bad.path}: its checkpoint {reason}; the run starts anew"
     assert sorted(updates) == [0, 1]  # the other one goes on
     assert run(tmp_path / "b", "seed=0,1") == 0
