@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.runs import references
+from bench.runs.directory import Damaged
 from bench.runs.tables import load
 
 
@@ -24,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     name = arguments.name or arguments.folder.resolve().name
     try:
         path = references.keep(load(arguments.folder).directories, name, arguments.out)
+    except Damaged as error:
+        return _refused(f"{error}; remove that run's folder, and the same command trains it again")
     except FileNotFoundError as error:
         return _refused(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except OSError as error:

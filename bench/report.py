@@ -9,8 +9,10 @@ from pathlib import Path
 from bench.analysis.figures.plot import NoTex
 from bench.analysis.figures.style import STYLES
 from bench.analysis.report import write as report
+from bench.analysis.report.absences import damaged
 from bench.analysis.settings import NoSuchAxis
 from bench.runs import references
+from bench.runs.directory import Damaged
 from bench.runs.tables import load
 
 KEYS = "a key of the configuration, such as cell or task.length"
@@ -36,15 +38,23 @@ def main(argv: list[str] | None = None) -> int:
     axes = {axis: getattr(arguments, axis) for axis in AXES}
     try:
         results = load(*arguments.folders)
-        if arguments.against:
-            results = references.beside(results, arguments.against)
-        written = report.write(results, out, style=arguments.style, pgf=arguments.pgf, **axes)
+        while results.directories:
+            try:
+                shown = references.beside(results, arguments.against) if arguments.against else results
+                written = report.write(shown, out, style=arguments.style, pgf=arguments.pgf, **axes)
+                break
+            except Damaged as error:
+                results = results.without(error.path)
+        else:
+            raise report.NothingToReport(" ".join(damaged(results)))
     except report.NothingToReport as error:
         return _refused(f"{', '.join(map(str, arguments.folders))}: {error}")
     except (NoSuchAxis, NoTex, references.NoReference) as error:
         return _refused(f"--{error}")
     except OSError as error:
         return _refused(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    for line in written.absences:
+        print(line, file=sys.stderr)
     print(written.overview.markdown())
     print(written.page)
     return 0

@@ -7,7 +7,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from bench.runs.directory import RunDirectory, asked
+from bench.runs.directory import Damaged, RunDirectory, asked
 
 KINDS = ("finished", "running", "interrupted", "stopped", "failed", "torn", "missing")
 
@@ -41,9 +41,17 @@ def _told(kind: str, directories: list[RunDirectory]) -> str:
         reasons = Counter(directory.outcome["message"] for directory in directories)
         return "; ".join(f"{count} with {message}" for message, count in reasons.most_common())
     if kind in ("running", "interrupted"):
-        kept = [(one.checkpointed_update, one.config["updates"]) for one in directories if one.is_begun]
+        kept = [(one.checkpointed_update, _updates(one)) for one in directories if one.is_begun]
         return f"{sum(done for done, _ in kept)} of {sum(asked for _, asked in kept)} updates kept"
     return {"torn": "done again by the same command", "missing": "asked for and not begun"}[kind]
+
+
+def _updates(directory: RunDirectory) -> int:
+    """How many the run is to do; 0 where its configuration is torn, which is written anew when it goes on."""
+    try:
+        return int(directory.config["updates"])
+    except (Damaged, KeyError):
+        return 0
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ results/<experiment>/<run id>/
     run.log           what happened, evaluation by evaluation
     outcome.json      one value per column
     <table>.npz       the rows of a table, one array per column
-    finished          written last: the names and sizes of the files above
+    finished          written last: the names and digests of the files above
     .checkpoint       of a run that is not finished: where it stands
     .lock             held by the process that trains the run
 results/<experiment>/.asked/<digest>.json    the runs that a command asked for
 
 Every file is written to a temporary name, flushed and renamed. A run without `finished`, or with files that do not
 match it, is not there and is done again. A run that failed, or was stopped from outside by a time limit, has an
-outcome and no `finished`: it has its row, and the same command goes on with it.
+outcome and no `finished`: it has its row, and the same command goes on with it. Where `finished` was written before
+there were digests, it holds sizes.
 
 The lock is an flock, which the system takes back when its holder ends, however it ends. On a network disk it holds
 between machines where the disk passes it on (NFS from Linux 2.6.12 and Lustre mounted with `flock` do); where it does
@@ -29,7 +30,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,17 @@ log = logging.getLogger(__name__)
 CHECKPOINT, LOCK, ASKED = ".checkpoint", ".lock", ".asked"
 
 
+class Damaged(ValueError):
+    """A file of a run that cannot be read, although the run counts as there; says which and why.
+
+    path: the run's directory.
+    """
+
+    def __init__(self, file: Path, reason: Exception) -> None:
+        super().__init__(f"{file} cannot be read ({' '.join(str(reason).split())})")
+        self.path = file.parent
+
+
 class RunDirectory:
     """The directory of one run."""
 
@@ -55,8 +67,9 @@ class RunDirectory:
         """Say what is going to be done, before the first update; what an earlier attempt left is no longer true."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / "finished").unlink(missing_ok=True)  # first: it vouches for the others
-        for old in (self.path / "outcome.json", *self.path.glob("*.npz"), *self.path.glob(".*.tmp")):
-            old.unlink(missing_ok=True)
+        for name in ("outcome.json", "run.log", "*.npz", ".*.tmp"):
+            for old in self.path.glob(name):
+                old.unlink(missing_ok=True)
         self._write("overrides.yaml", _yaml(overrides))
         self._write("environment.json", _json(environment))
         self._write("config.yaml", _yaml(config))  # last: `load` takes it for a sign that the others are there
@@ -67,8 +80,8 @@ class RunDirectory:
         """Keep the answer."""
         self.stop(outcome, tables, lines)
         _flush_folder(self.path)  # after a power cut too: no marker without its files, no loss of both it and ...
-        sizes = {file.name: file.stat().st_size for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"}
-        self._write("finished", _json(sizes))
+        files = [file for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"]
+        self._write("finished", _json({file.name: _digest(file) for file in files}))
         _flush_folder(self.path)  # ... the checkpoint
         (self.path / CHECKPOINT).unlink(missing_ok=True)
 
@@ -123,19 +136,19 @@ class RunDirectory:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the answer is there, with all that its marker names."""
+        """Whether the answer is there, with all that its marker names, byte for byte."""
         try:
-            sizes = json.loads((self.path / "finished").read_bytes())
-            return all((self.path / name).stat().st_size == size for name, size in sizes.items())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            marks = dict(json.loads((self.path / "finished").read_bytes()))
+            return all(_matches(self.path / name, mark) for name, mark in marks.items())
+        except (FileNotFoundError, NotADirectoryError, TypeError, ValueError):
             return False
 
     @property
     def is_finished(self) -> bool:
-        """The same; one whose marker is there and which is not whole is told."""
+        """Whether the answer is there whole; one whose marker is there and which is not whole is told."""
         whole = self.is_whole
         if not whole and (self.path / "finished").exists():
-            log.warning("%s is torn: it is ignored and done again", self.path)
+            log.warning("%s is torn: it is ignored and done again by the same command", self.path)
         return whole
 
     @property
@@ -145,10 +158,10 @@ class RunDirectory:
             outcome = self.outcome
         except FileNotFoundError:
             return False
-        except ValueError:
-            log.warning("%s is torn: it is ignored and done again", self.path / "outcome.json")
+        except Damaged:
+            log.warning("%s is torn: it is ignored and done again by the same command", self.path / "outcome.json")
             return False
-        return outcome["outcome"] == "failed" or outcome.get("stopped", False) or self.is_whole
+        return outcome.get("outcome") == "failed" or outcome.get("stopped", False) or self.is_whole
 
     @property
     def standing(self) -> str:
@@ -172,27 +185,40 @@ class RunDirectory:
 
     @property
     def outcome(self) -> dict[str, Any]:
-        return dict(json.loads((self.path / "outcome.json").read_bytes()))
+        return self._parsed("outcome.json", json.loads)
 
     @property
     def config(self) -> dict[str, Any]:
-        return dict(yaml.load((self.path / "config.yaml").read_bytes(), _Loader))
+        return self._parsed("config.yaml", _from_yaml)
 
     @property
     def environment(self) -> dict[str, Any]:
-        return dict(json.loads((self.path / "environment.json").read_bytes()))
+        return self._parsed("environment.json", json.loads)
 
     @property
     def overrides(self) -> dict[str, Any]:
-        return dict(yaml.load((self.path / "overrides.yaml").read_bytes(), _Loader))
+        return self._parsed("overrides.yaml", _from_yaml)
+
+    def _parsed(self, name: str, parse: Callable[[bytes], Any]) -> dict[str, Any]:
+        """What a file says. Raises Damaged where it says nothing."""
+        file = self.path / name
+        try:
+            return dict(parse(file.read_bytes()))
+        except (TypeError, ValueError, yaml.YAMLError) as error:
+            raise Damaged(file, error) from None
 
     def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None:
-        """One table of this run, or some of its columns; None if it was not measured."""
+        """One table of this run, or some of its columns; None if it was not measured. Raises Damaged."""
         path = self.path / f"{name}.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as stored:
-            return {column: stored[column] for column in stored.files if columns is None or column in columns}
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {column: stored[column] for column in stored.files if columns is None or column in columns}
+        except OSError:
+            raise
+        except Exception as error:  # what damaged bytes raise in zlib, zipfile and numpy is of a dozen kinds
+            raise Damaged(path, error) from None
 
     def _write(self, name: str, data: bytes) -> None:
         write(self.path / name, data)
@@ -222,6 +248,15 @@ def write(path: Path, data: bytes) -> None:
         raise
 
 
+def _digest(file: Path) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+
+
+def _matches(file: Path, mark: str | int) -> bool:
+    """Whether a file is as its marker says, by digest; by size where the marker is of a time without digests."""
+    return file.stat().st_size == mark if isinstance(mark, int) else _digest(file) == mark
+
+
 def _flush_folder(path: Path) -> None:
     folder = os.open(path, os.O_RDONLY)
     try:
@@ -244,8 +279,8 @@ def asked(results: str | Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted((Path(results) / ASKED).glob("[!.]*.json")):
         try:
-            found |= json.loads(path.read_bytes())
-        except ValueError:
+            found |= dict(json.loads(path.read_bytes()))
+        except (TypeError, ValueError):
             log.warning("%s is torn: it is ignored", path)
     return found
 
@@ -267,6 +302,10 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _from_yaml(data: bytes) -> Any:
+    return yaml.load(data, _Loader)
 
 
 def _yaml(data: Mapping[str, Any]) -> bytes:

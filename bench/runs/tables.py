@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.pack.identity import class_label
-from bench.runs.directory import RunDirectory
+from bench.runs.directory import RunDirectory, asked
 
 Keep: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
@@ -43,6 +44,19 @@ class Source(Protocol):
     def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None: ...
 
 
+@dataclass(frozen=True)
+class Absent:
+    """A run that was asked for or begun, and that has no row.
+
+    path: of its directory, which may not be there. standing: as `RunDirectory` says. asked: the command line that asked
+    for it, the empty word where none is noted.
+    """
+
+    path: Path
+    standing: str
+    asked: str
+
+
 def _read(name: str) -> functools.cached_property[pd.DataFrame]:
     return functools.cached_property(lambda tables: tables.read(name))
 
@@ -55,6 +69,9 @@ class Tables:
     environments: one row per run: with what it was made.
     evaluations, spectrum, eigenvalues, state_jacobian, state, lyapunov, jacobian_product, gradient_through_time,
         clipping: read when first asked for.
+
+    absent: runs of the same folders that were asked for and have no row. Reading raises Damaged where a file of a run
+    is not what was written and its marker could not tell.
     """
 
     evaluations = _read("evaluations")
@@ -67,8 +84,9 @@ class Tables:
     gradient_through_time = _read("gradient_through_time")
     clipping = _read("clipping")
 
-    def __init__(self, directories: Sequence[Source]) -> None:
+    def __init__(self, directories: Sequence[Source], absent: Sequence[Absent] = ()) -> None:
         self.directories = directories
+        self.absent = absent
 
     @functools.cached_property
     def runs(self) -> pd.DataFrame:
@@ -80,7 +98,12 @@ class Tables:
 
     def of(self, runs: Collection[str]) -> Tables:
         """The tables of some of the runs."""
-        return Tables([directory for directory in self.directories if directory.run_id in runs])
+        return Tables([directory for directory in self.directories if directory.run_id in runs], self.absent)
+
+    def without(self, path: Path) -> Tables:
+        """The tables of the other runs; the one in this directory counts as torn."""
+        left = [directory for directory in self.directories if directory.path != path]
+        return Tables(left, [*self.absent, Absent(path, "torn", "")])
 
     def read(self, name: str, columns: Collection[str] | None = None, keep: Keep | None = None) -> pd.DataFrame:
         """A table, or as much of it as is wanted: of thousands of runs the whole may be more than fits.
@@ -130,13 +153,20 @@ def load(*folders: str | Path) -> Tables:
     holds no run.
     """
     directories: dict[str, RunDirectory] = {}
+    absent: list[Absent] = []
     for folder in map(Path, folders):
-        candidates = [RunDirectory(folder, path.parent.name) for path in sorted(folder.glob("*/config.yaml"))]
-        there = [directory for directory in candidates if directory.is_there or directory.is_finished]
+        noted = asked(folder)
+        begun = [path.parent.name for path in sorted(folder.glob("*/config.yaml"))]
+        there = []
+        for directory in (RunDirectory(folder, run_id) for run_id in dict.fromkeys([*begun, *noted])):
+            if directory.is_begun and (directory.is_there or directory.is_finished):
+                there.append(directory)
+            else:
+                absent.append(Absent(directory.path, directory.standing, noted.get(directory.run_id, "")))
         if not there:
             raise FileNotFoundError(f"{folder}: holds no finished run; give a results folder such as results/quick")
         directories |= {directory.run_id: directory for directory in there if directory.run_id not in directories}
-    return Tables(list(directories.values()))
+    return Tables(list(directories.values()), [one for one in absent if one.path.name not in directories])
 
 
 def _run_row(directory: Source) -> dict[str, Any]:

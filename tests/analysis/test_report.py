@@ -15,11 +15,14 @@ import yaml
 
 from bench.analysis.figures.plot import EXTENSIONS
 from bench.analysis.figures.style import STYLES
+from bench.analysis.report.absences import unfinished
 from bench.analysis.report.claims import QUANTITIES, claims
 from bench.analysis.report.page import WIDTH, warnings
 from bench.analysis.statistics.summaries import wilson
 from bench.analysis.tables import memory
 from bench.report import main
+from bench.runs.directory import note_asked
+from bench.runs.tables import load
 
 OF_ANY_RUN = {"learning_curves", "accuracy", "success", "scores", "time_to_solve", "performance_profile"}
 FIGURES = {
@@ -228,11 +231,74 @@ def test_runs_that_all_failed_are_one_line(few, capsys):
     fail(few, "MemoryError")
     shutil.rmtree(max(few.iterdir()))
     assert main([str(few)]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"{few}: no run came to an end, 1 failed, the first with MemoryError; see their run.log\n"
-    )
+    told = f"{few}: no run came to an end, 1 failed, the first with MemoryError"
+    assert capsys.readouterr().err == f"{told}; see {min(few.iterdir()) / 'run.log'}\n"
+    (min(few.iterdir()) / "run.log").unlink()
+    assert main([str(few)]) == 2
+    assert capsys.readouterr().err == f"{told}\n"
     assert not (few / "report").exists()
+
+
+# What is not there
+
+
+def test_a_report_of_all_runs_says_nothing_of_others(few, capsys):
+    note_asked(few, {run.name: "cell=tanh" for run in few.iterdir()})
+    assert main([str(few)]) == 0
+    assert capsys.readouterr().err == ""
+    assert "not finished" not in (few / "report" / "report.html").read_text()
+
+
+def test_the_report_of_an_unfinished_sweep_says_so_on_the_page_and_in_the_terminal(few, capsys):
+    for cell, count in (("tanh", 3), ("irnn", 4)):
+        missing = {f"{cell}{k}": f"task=adding cell={cell} seed={k + 2}" for k in range(count)}
+        note_asked(few, missing | {run.name: "task=adding cell=tanh" for run in few.iterdir() if run.name[0] == "0"})
+    assert main([str(few)]) == 0
+    told = (
+        "This sweep is not finished, and no number here is its last: 2 of the 9 runs that were asked for are here "
+        "(7 missing are not). Missing: task=adding cell=irnn: all 4; task=adding cell=tanh: 3."
+    )
+    assert capsys.readouterr().err == f"{told}\n"
+    assert f"<li>{told}</li>" in (few / "report" / "report.html").read_text()
+
+
+def test_that_early_finishers_are_the_solved_ones_is_told_where_runs_end_when_solved(few):
+    note_asked(few, {"more": "cell=tanh"})
+    results = load(few)
+    assert len(unfinished(results)) == 1
+    results.runs["evaluation.enough"] = 5
+    _, told = unfinished(results)
+    assert told.startswith("A run ends here once it is solved (evaluation.enough), so the first to finish are those")
+
+
+@pytest.mark.parametrize("marked", ["by digests", "by sizes"])
+@pytest.mark.parametrize("name", ["evaluations.npz", "config.yaml"])
+def test_a_damaged_run_is_named_and_left_out_and_the_others_are_reported(few, capsys, marked, name):
+    bad, good = sorted(run for run in few.iterdir())
+    if marked == "by sizes":
+        sizes = {path.name: path.stat().st_size for path in bad.iterdir() if path.name != "finished"}
+        (bad / "finished").write_text(json.dumps(sizes))
+    data = (bad / name).read_bytes()
+    half = len(data) // 2
+    (bad / name).write_bytes(data[:half] + bytes(16) + data[half + 16 :])
+    assert main([str(few)]) == 0
+    told = f"Left out because files are damaged: {bad}."
+    assert told in capsys.readouterr().err
+    page = Page(few / "report" / "report.html")
+    assert told in page.text
+    assert f">{good.name}<" in page.text
+    assert f">{bad.name}<" not in page.text
+
+
+def test_a_report_of_damaged_runs_alone_is_one_line(few, capsys):
+    for run in few.iterdir():
+        data = (run / "config.yaml").read_bytes()
+        (run / "finished").write_text(json.dumps({"config.yaml": len(data)}))
+        (run / "config.yaml").write_bytes(b"[" + data[1:])
+    assert main([str(few)]) == 2
+    runs = ", ".join(str(run) for run in sorted(few.iterdir()))
+    told = "The command that asked for them trains them again."
+    assert capsys.readouterr().err == f"{few}: Left out because files are damaged: {runs}. {told}\n"
 
 
 def test_a_file_in_the_place_of_the_folder_is_one_line(few, tmp_path, capsys):

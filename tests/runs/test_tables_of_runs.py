@@ -1,13 +1,14 @@
 """The files of a run: whole or not there, and back as tidy tables."""
 
+import json
 import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.runs.directory import RunDirectory
-from bench.runs.tables import load
+from bench.runs.directory import Damaged, RunDirectory, note_asked
+from bench.runs.tables import Absent, load
 
 CONFIG = {
     "seed": 3,
@@ -79,6 +80,88 @@ def test_a_torn_run_is_not_finished_and_is_said_to_be_torn(tmp_path, damage, cap
     with caplog.at_level(logging.WARNING):
         assert not directory.is_finished
     assert "torn" in caplog.text
+
+
+def zeroed(data):
+    return data[: len(data) // 2] + bytes(8) + data[len(data) // 2 + 8 :]
+
+
+def bracketed(data):
+    return data.replace(b": 10\n", b": [0\n") if b": 10\n" in data else b"[" + data[1:]
+
+
+DAMAGES = {
+    **{f"{table}.npz": zeroed for table in TABLES},
+    **dict.fromkeys(("config.yaml", "overrides.yaml", "outcome.json", "environment.json", "run.log"), bracketed),
+}
+
+
+def spoil(directory, name):
+    """Change a file, but not its size."""
+    file = directory.path / name
+    before = file.read_bytes()
+    file.write_bytes(DAMAGES[name](before))
+    assert file.read_bytes() != before
+    assert file.stat().st_size == len(before)
+
+
+def mark_by_sizes(directory):
+    """A marker as it was written before there were digests."""
+    files = [path for path in directory.path.glob("[!.]*") if path.name != "finished"]
+    (directory.path / "finished").write_text(json.dumps({path.name: path.stat().st_size for path in files}))
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_file_of_unchanged_size_makes_its_run_torn_and_no_other(tmp_path, name):
+    bad, good = write(tmp_path, "bad"), write(tmp_path, "good")
+    spoil(bad, name)
+    assert (bad.standing, good.standing) == ("torn", "finished")
+    assert not bad.is_finished
+    tables = load(tmp_path)
+    assert tables.runs["run"].tolist() == ["good"]
+    assert tables.absent == [Absent(bad.path, "torn", "")]
+
+
+def test_a_marker_of_sizes_vouches_as_it_did(tmp_path):
+    directory = write(tmp_path)
+    mark_by_sizes(directory)
+    assert directory.is_finished
+    assert load(tmp_path).runs["run"].tolist() == ["abc"]
+    (directory.path / "run.log").write_text("")
+    assert not directory.is_finished
+
+
+@pytest.mark.parametrize("name", sorted(set(DAMAGES) - {"run.log", "outcome.json"}))
+def test_damage_that_a_marker_of_sizes_cannot_see_is_named_when_it_is_read(tmp_path, name):
+    directory = write(tmp_path)
+    mark_by_sizes(directory)
+    spoil(directory, name)
+    tables = load(tmp_path)
+
+    def read():
+        return [tables.runs, tables.environments, *(tables.read(table) for table in TABLES)]
+
+    with pytest.raises(Damaged) as caught:
+        read()
+    assert str(caught.value).startswith(f"{directory.path / name} cannot be read (")
+    assert caught.value.path == directory.path
+
+
+def test_runs_that_were_asked_for_and_have_no_row_are_absent(tmp_path):
+    write(tmp_path, "abc")
+    note_asked(tmp_path, {"abc": "seed=1", "def": "seed=2", "begun": "seed=3"})
+    RunDirectory(tmp_path, "begun").begin(CONFIG, CHOICES, {})
+    tables = load(tmp_path)
+    found = {(one.path.name, one.standing, one.asked) for one in tables.absent}
+    assert found == {("begun", "interrupted", "seed=3"), ("def", "missing", "seed=2")}
+    write(tmp_path / "other", "def")
+    assert [one.path.name for one in load(tmp_path, tmp_path / "other").absent] == ["begun"]
+
+
+def test_what_an_earlier_attempt_said_is_gone_when_a_run_begins(tmp_path):
+    directory = write(tmp_path)
+    directory.begin(CONFIG, CHOICES, {})
+    assert {path.name for path in directory.path.iterdir()} == {"config.yaml", "overrides.yaml", "environment.json"}
 
 
 def test_a_failed_run_has_a_row_and_is_not_finished(tmp_path):

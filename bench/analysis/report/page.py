@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.figures.plot import EXTENSIONS, Plot
+from bench.analysis.report.absences import absences
 from bench.analysis.report.claims import claims
 from bench.analysis.settings import SETTING, described, settings_of
 from bench.analysis.statistics.summaries import wilson
@@ -51,7 +52,7 @@ def write(
     text = environment.get_template("report.html.j2").render(
         title=", ".join(dict.fromkeys(_name(folder) for folder in runs["folder"])),
         count=len(runs),
-        warnings=warnings(runs, made),
+        warnings=[*absences(results), *warnings(runs, made)],
         claims=claims(results.runs),
         tables=made,
         plots=[_shown(plot, folder / "figures") for plot in plots],

@@ -17,6 +17,7 @@ from bench.analysis.figures import success as solving
 from bench.analysis.figures.plot import NothingToDraw, Plot, tex
 from bench.analysis.figures.style import STYLES, styled
 from bench.analysis.report import page
+from bench.analysis.report.absences import absences
 from bench.analysis.settings import Layout, column_of, distinguished, laid_out, layout, levels
 from bench.analysis.statistics.memory_length import LENGTH
 from bench.analysis.table import Table
@@ -31,10 +32,11 @@ class NothingToReport(ValueError):
 
 @dataclass(frozen=True)
 class Report:
-    """page: where the report lies. overview: the table it opens with."""
+    """page: where the report lies. overview: the table it opens with. absences: what a reader must know of the rest."""
 
     page: Path
     overview: Table
+    absences: list[str]
 
 
 def write(
@@ -72,7 +74,7 @@ def write(
         _forget(folder / "figures", name)
     for name in without:
         _forget(folder / "tables", name)
-    return Report(page.write(runs, results, plots, left_out, made, folder), made[0])
+    return Report(page.write(runs, results, plots, left_out, made, folder), made[0], absences(results))
 
 
 def _forget(folder: Path, name: str) -> None:
@@ -83,8 +85,10 @@ def _forget(folder: Path, name: str) -> None:
 
 def _require_an_end(runs: pd.DataFrame) -> None:
     if (runs["outcome"] == "failed").all():
-        first = runs["message"].iloc[0]
-        raise NothingToReport(f"no run came to an end, {len(runs)} failed, the first with {first}; see their run.log")
+        first = runs.iloc[0]
+        log = Path(first["folder"]) / first["run"] / "run.log"
+        more = f"; see {log}" if log.exists() else ""
+        raise NothingToReport(f"no run came to an end, {len(runs)} failed, the first with {first['message']}{more}")
 
 
 def _drawn(results: Tables, layout: Layout) -> tuple[list[Plot], dict[str, str]]:

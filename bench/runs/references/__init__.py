@@ -103,7 +103,8 @@ def beside(results: Tables, name: str, folder: Path = HERE) -> Tables:
         tasks = dict.fromkeys(_told(run) for run in there)
         raise NoReference(f"against {name}: has none of the tasks of these results; it has {'; '.join(tasks)}")
     known = {_question(directory.config) for directory in results.directories}
-    return Tables([*results.directories, *(run for run in alike if _question(run.config) not in known)])
+    others = [run for run in alike if _question(run.config) not in known]
+    return Tables([*results.directories, *others], results.absent)
 
 
 def _data(config: dict[str, Any]) -> frozenset[tuple[str, Any]]:
