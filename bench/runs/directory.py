@@ -43,6 +43,7 @@ from bench.runs.checkpoint import HEAD, update_in
 log = logging.getLogger(__name__)
 
 CHECKPOINT, LOCK, ASKED = ".checkpoint", ".lock", ".asked"
+FILES = ("[!.]*.yaml", "[!.]*.json", "[!.]*.npz", "run.log")  # that `finished` vouches for
 
 
 class Damaged(ValueError):
@@ -80,7 +81,7 @@ class RunDirectory:
         """Keep the answer."""
         self.stop(outcome, tables, lines)
         _flush_folder(self.path)  # after a power cut too: no marker without its files, no loss of both it and ...
-        files = [file for file in sorted(self.path.glob("[!.]*")) if file.name != "finished"]
+        files = sorted(file for name in FILES for file in self.path.glob(name))
         self._write("finished", _json({file.name: _digest(file) for file in files}))
         _flush_folder(self.path)  # ... the checkpoint
         (self.path / CHECKPOINT).unlink(missing_ok=True)

@@ -1,10 +1,13 @@
-"""Where and with what a run is made."""
+"""Where and with what a run is made, from which update on."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,10 @@ import torch
 
 import bench
 from bench.jobs.job import Job
+from bench.runs.directory import Damaged, RunDirectory
+
+STRETCH = ("bench", "commit", "processor")  # what is noted of every stretch of a run
+VECTORS = ("avx512f", "avx2", "avx", "fma", "sve", "asimd")  # instructions by which sums are cut and products rounded
 
 
 def describe_environment(job: Job) -> dict[str, Any]:
@@ -25,11 +32,45 @@ def describe_environment(job: Job) -> dict[str, Any]:
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "instructions": instructions(job.device),
         "device": torch.cuda.get_device_name() if job.device == "cuda" else job.device,
         "threads": torch.get_num_threads(),
         "precision": job.replica.precision,
         "engine": job.engine.name,
     }
+
+
+def with_stretches(environment: Mapping[str, Any], directory: RunDirectory, update: int) -> dict[str, Any]:
+    """An environment, and who trained the run from which update on, where it goes on from a checkpoint at `update`.
+
+    `stretches` lists, oldest first, the updates done when a process took the run up, and the suite's version, commit
+    and processor then. A run of one stretch has one entry, at update 0.
+    """
+    before: list[dict[str, Any]] = []
+    if update > 0:
+        with contextlib.suppress(FileNotFoundError, Damaged):
+            noted = directory.environment
+            before = noted.get("stretches", [{"update": 0, **{name: noted.get(name) for name in STRETCH}}])
+    kept = [one for one in before if one["update"] < update]  # what a later one did that was not kept is done again
+    own = {"update": update, **{name: environment[name] for name in STRETCH}}
+    return {**environment, "stretches": [*kept, own]}
+
+
+@functools.cache
+def instructions(device: str) -> str:
+    """The vector instructions of this CPU, for which kernels are built and by which torch chooses its own; or the GPU.
+
+    Sums are cut into as many parts as a vector is wide, and with `fma` a product is not rounded before it is added: the
+    same program has other last bits elsewhere.
+    """
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    found: list[str] = []
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        known = next(line.split() for line in lines if line.startswith(("flags", "Features")))
+        found = [name for name in VECTORS if name in known]
+    return " ".join([*(found or [platform.machine()]), f"(torch: {torch.backends.cpu.get_cpu_capability()})"])
 
 
 def _commit() -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ import torch
 import bench
 from bench.jobs.job import Job
 from bench.runs.checkpoint import Refused, packed, unpacked
-from bench.runs.directory import RunDirectory
-from bench.sweep.environment import describe_environment
+from bench.runs.directory import Damaged, RunDirectory
+from bench.sweep.environment import describe_environment, instructions, with_stretches
 from bench.sweep.order import Lost, Order
 from bench.sweep.signals import GRACE, StopRequest
 from bench.training.loop import Progress, Training
@@ -49,7 +50,7 @@ class Run:
 
 
 class Interrupted(Exception):
-    """StopRequest to end before the work was done; what was in training stands in its checkpoint."""
+    """Asked to end before the work was done; what was in training stands in its checkpoint."""
 
 
 def work(order: Order, pipe: Connection, gpu: int | None) -> None:
@@ -128,7 +129,9 @@ class PackWork:
                 run = Run(job, directory, kept_state(job, directory))
                 if run.state and run.state.clock >= job.budget.run_limit and directory.is_there:
                     continue  # its time was over before
-                directory.begin(config, given, environment)
+                directory.begin(
+                    config, given, with_stretches(environment, directory, run.state.update if run.state else 0)
+                )
                 runs.append(run)
         return runs
 
@@ -245,8 +248,17 @@ def kept_state(job: Job, directory: RunDirectory) -> RunState | None:
 
 
 def maker(job: Job) -> dict[str, str]:
-    """What must be the same for a run to go on in the same bits."""
-    return {"engine": repr(job.engine), "device": job.device, "torch": torch.__version__}
+    """What must be the same for a run to go on in the same bits, beside its run id.
+
+    The run id, which stands in a checkpoint too, is a digest of the question, of the version of every component in it
+    and of that of the mathematics: another commit of the suite goes on only where these agree.
+    """
+    return {
+        "engine": repr(job.engine),
+        "device": job.device,
+        "torch": torch.__version__,
+        "instructions": instructions(job.device),
+    }
 
 
 def fail(directory: RunDirectory, message: str, seconds: float, lines: Sequence[str]) -> None:
@@ -266,11 +278,19 @@ def give_up(order: Order, reason: str, seconds: float) -> Lost:
         try:
             with directory.locked() as ours:
                 if ours:
-                    directory.begin(config, given, describe_environment(job))
+                    directory.begin(config, given, _known(directory) or describe_environment(job))
                     fail(directory, reason, seconds, [reason])
         except OSError as error:
             lost[directory.run_id] = f"{reason}; {directory.path}: {error.strerror}"
     return lost
+
+
+def _known(directory: RunDirectory) -> dict[str, Any]:
+    """What whoever trained the run has noted of where that was; nothing where it has not come so far."""
+    try:
+        return directory.environment
+    except (FileNotFoundError, Damaged):
+        return {}
 
 
 def history(record: Record) -> list[str]:

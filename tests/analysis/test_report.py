@@ -17,7 +17,7 @@ from bench.analysis.figures.plot import EXTENSIONS
 from bench.analysis.figures.style import STYLES
 from bench.analysis.report.absences import unfinished
 from bench.analysis.report.claims import QUANTITIES, claims
-from bench.analysis.report.page import WIDTH, warnings
+from bench.analysis.report.page import WIDTH, _environments, warnings
 from bench.analysis.statistics.summaries import wilson
 from bench.analysis.tables import memory
 from bench.report import main
@@ -237,6 +237,19 @@ def test_runs_that_all_failed_are_one_line(few, capsys):
     assert main([str(few)]) == 2
     assert capsys.readouterr().err == f"{told}\n"
     assert not (few / "report").exists()
+
+
+def test_what_was_trained_by_several_commits_is_told_with_the_environment():
+    def trained(*commits):
+        return [{"update": 40 * k, "bench": "1.0", "commit": commit} for k, commit in enumerate(commits)]
+
+    one, other, third, old = trained("a"), trained("a", "a"), trained("a", None), float("nan")
+    table = pd.DataFrame({"run": list("abcd"), "commit": ["a", "a", None, "a"], "stretches": [one, other, third, old]})
+    assert _environments(table) == {
+        "commit": "a (3 runs); unknown (1 runs)",
+        "more than one commit": "1.0 a from update 0, 1.0 (commit unknown) from update 40 (1 runs)",
+    }
+    assert _environments(table[:2]) == {"commit": "a"}
 
 
 # What is not there

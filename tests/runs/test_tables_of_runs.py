@@ -158,6 +158,16 @@ def test_runs_that_were_asked_for_and_have_no_row_are_absent(tmp_path):
     assert [one.path.name for one in load(tmp_path, tmp_path / "other").absent] == ["begun"]
 
 
+def test_what_others_put_beside_a_run_is_not_vouched_for(tmp_path):
+    directory = RunDirectory(tmp_path, "abc")
+    directory.begin(CONFIG, CHOICES, {"device": "cpu"})
+    (directory.path / "plots").mkdir()
+    (directory.path / "events.out").write_text("first")
+    directory.finish(OUTCOME, TABLES, [])
+    (directory.path / "events.out").write_text("another")
+    assert directory.is_finished
+
+
 def test_what_an_earlier_attempt_said_is_gone_when_a_run_begins(tmp_path):
     directory = write(tmp_path)
     directory.begin(CONFIG, CHOICES, {})

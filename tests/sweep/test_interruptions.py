@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from commands import (
     AS_LONG_AS_IT_TAKES,
     assert_same_results,
@@ -27,6 +29,7 @@ from commands import (
     workers_of,
 )
 
+import bench
 from bench import status
 from bench.__main__ import main
 from bench.analysis.statistics.survival import times
@@ -34,10 +37,11 @@ from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import load
+from bench.sweep import environment, executors, worker
 from bench.sweep import execution as sweep_execution
-from bench.sweep import executors, worker
 from bench.sweep.execution import Execution
 from bench.sweep.executors import InThisProcess
+from bench.training import replica
 from bench.training.loop import Training
 from bench.training.run_state import RunState
 
@@ -483,6 +487,78 @@ def test_a_torn_results_file_is_told_in_a_line_and_only_its_run_is_done_again(tm
     assert whole.path.joinpath("finished").stat() == marker
     assert run(tmp_path / "b", "seed=0,1") == 0
     assert_same_results(tmp_path / "a", tmp_path / "b")
+
+
+# --- by whom a run was trained
+
+
+def test_every_stretch_of_a_run_is_noted_with_the_commit_that_trained_it(tmp_path, monkeypatch):
+    commits = iter(["first", "second", "third"])
+    monkeypatch.setattr(environment, "_commit", lambda: next(commits))
+    assert run(tmp_path, "seed=0,1", "budget.run_seconds=1e-9") == 0
+    changed, whole = directories(tmp_path)
+    assert [one["update"] for one in changed.environment["stretches"]] == [0]
+    assert run(tmp_path, "seed=0,1") == 0
+    for one in (changed, whole):
+        found = [(part["update"], part["bench"], part["commit"]) for part in one.environment["stretches"]]
+        assert found == [(0, bench.__version__, "first"), (1, bench.__version__, "second")]
+        assert one.environment["commit"] == "second"
+    (whole.path / "outcome.json").unlink()
+    assert run(tmp_path, "seed=0,1") == 0  # from its start, since what was finished has no checkpoint
+    assert [part["commit"] for part in whole.environment["stretches"]] == ["third"]
+
+
+def test_a_run_begun_before_stretches_were_noted_names_what_it_can(tmp_path, monkeypatch):
+    assert run(tmp_path, "seed=0", "budget.run_seconds=1e-9") == 0
+    (one,) = directories(tmp_path)
+    before = {name: value for name, value in one.environment.items() if name != "stretches"}
+    (one.path / "environment.json").write_text(json.dumps({**before, "commit": "old"}))
+    assert run(tmp_path, "seed=0") == 0
+    first, second = one.environment["stretches"]
+    assert (first["update"], first["commit"]) == (0, "old")
+    assert second["update"] == 1
+
+
+def test_who_gives_a_run_up_does_not_count_as_having_trained_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "_commit", lambda: "first")
+    assert run(tmp_path, "seed=0", "budget.run_seconds=1e-9") == 0
+    (one,) = directories(tmp_path)
+    noted = one.environment
+    monkeypatch.setattr(environment, "_commit", lambda: "second")
+    assert worker.give_up(order(tmp_path, "seed=0"), "no reason", 0.0) == {}
+    assert one.environment == noted
+
+
+def test_a_checkpoint_of_another_instruction_set_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(worker, "instructions", lambda device: "avx2 fma")
+    assert run(tmp_path, "seed=0", "budget.run_seconds=1e-9") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(worker, "instructions", lambda device: "avx512f avx2 fma")
+    assert run(tmp_path, "seed=0") == 0
+    told = "its checkpoint was made with instructions avx2 fma, not avx512f avx2 fma; the run starts anew"
+    assert told in capsys.readouterr().err
+    (one,) = directories(tmp_path)
+    assert [part["update"] for part in one.environment["stretches"]] == [0]
+
+
+def test_a_checkpoint_of_other_mathematics_or_component_is_no_checkpoint_of_the_run(tmp_path, monkeypatch):
+    """Its run id is another one, which stands in the checkpoint too."""
+    (job,) = order(tmp_path, "seed=0").jobs
+    before = job.replica.run_id
+    monkeypatch.setattr(type(job.replica.cell), "version", type(job.replica.cell).version + 1)
+    assert job.replica.run_id != before
+    monkeypatch.undo()
+    assert job.replica.run_id == before
+    monkeypatch.setattr(replica, "MATHEMATICS", replica.MATHEMATICS + 1)
+    assert job.replica.run_id != before
+
+
+def test_instructions_are_those_of_this_cpu():
+    assert environment.instructions("cpu").endswith(f"(torch: {torch.backends.cpu.get_cpu_capability()})")
+    assert (
+        environment.instructions("cpu")
+        == environment.describe_environment(order("x", "seed=0").jobs[0])["instructions"]
+    )
 
 
 @pytest.fixture

@@ -120,14 +120,27 @@ def _settings(runs: pd.DataFrame) -> dict[str, str]:
 
 def _environments(environments: pd.DataFrame) -> dict[str, str]:
     """What the runs were made with; where they differ, how many runs have what."""
-    found = environments.drop(columns="run").astype(str)
-    counted = {name: column.value_counts() for name, column in found.items()}
+    found = environments.drop(columns=["run", "stretches"], errors="ignore")
+    found = found.astype(object).where(found.notna(), "unknown").astype(str)
+    if "stretches" in environments:
+        several = [told for told in map(_several_commits, environments["stretches"].dropna()) if told]
+        found = found.assign(**({"more than one commit": pd.Series(several)} if several else {}))
+    counted = {name: column.dropna().value_counts() for name, column in found.items()}
     return {
         str(name): "; ".join(
-            f"{value} ({count} runs)" if len(counts) > 1 else str(value) for value, count in counts.items()
+            f"{value} ({count} runs)" if counts.sum() < len(found) or len(counts) > 1 else str(value)
+            for value, count in counts.items()
         )
         for name, counts in counted.items()
     }
+
+
+def _several_commits(stretches: Sequence[dict[str, Any]]) -> str:
+    """Who trained a run from which update on, where that was not one commit of the suite; else the empty word."""
+    commits = [f"{one['bench']} {one['commit'] or '(commit unknown)'}" for one in stretches]
+    if len(set(commits)) == 1:
+        return ""
+    return ", ".join(f"{commit} from update {one['update']}" for commit, one in zip(commits, stretches, strict=True))
 
 
 def _list_of_runs(runs: pd.DataFrame, results: Tables, folder: Path) -> list[dict[str, Any]]:
