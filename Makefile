@@ -33,6 +33,9 @@ speed: $(STAMP)  ## time the engines side by side and draw the comparison into r
 report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
 	$(BIN)/python -m bench.report $(or $(RESULTS),results/quick)
 
+commits: $(STAMP)  ## import every commit that origin/main has not, or those of RANGE, so that bisecting works
+	$(BIN)/python .ci/commits.py $(RANGE)
+
 torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
 	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_interruptions.py -k killed_sweep
 
@@ -46,4 +49,4 @@ types: $(STAMP)  ## types (mypy, strict)
 check: lint types  ## lint, types, and the tests with their coverage: what CI runs
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov=bench --cov=tasks --cov-report=term:skip-covered
 
-.PHONY: help setup bench test speed report torture lint types check
+.PHONY: help setup bench test speed report commits torture lint types check
