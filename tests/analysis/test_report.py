@@ -268,11 +268,18 @@ def test_the_report_of_an_unfinished_sweep_says_so_on_the_page_and_in_the_termin
         note_asked(few, missing | {run.name: "task=adding cell=tanh" for run in few.iterdir() if run.name[0] == "0"})
     assert main([str(few)]) == 0
     told = (
-        "This sweep is not finished, and no number here is its last: 2 of the 9 runs that were asked for are here "
-        "(7 missing are not). Missing: task=adding cell=irnn: all 4; task=adding cell=tanh: 3."
+        "This sweep is not finished, and no number here is its last: 2 of the 9 runs that were asked for are here, "
+        "7 missing: task=adding cell=irnn: all 4; task=adding cell=tanh: 3."
     )
     assert capsys.readouterr().err == f"{told}\n"
     assert f"<li>{told}</li>" in (few / "report" / "report.html").read_text()
+
+
+def test_an_unfinished_sweep_with_empty_panels_has_a_report(make_up, tmp_path):
+    """A threshold has finished on one task, another one on the other: two panels of four are empty."""
+    folder = make_up(tmp_path / "begun", {"adding": 20}, ["lstm"], [1.0], seeds=1)
+    make_up(folder, {"copying": 10}, ["lstm"], [10.0], seeds=1)
+    assert main([str(folder)]) == 0
 
 
 def test_that_early_finishers_are_the_solved_ones_is_told_where_runs_end_when_solved(few):

@@ -135,10 +135,10 @@ def shares(panel: Axes) -> None:
 
 def log_updates(panel: Axes) -> None:
     """A logarithmic x axis from update 1 on, with update 0 beside it."""
-    last = panel.dataLim.x1
+    last = max(panel.dataLim.x1, 1)  # which is -inf in a panel without a line
     panel.set_xscale("symlog", linthresh=1, linscale=0.5)
     panel.set_xlim(-0.2, last * 1.2)
-    decades = [10**k for k in range(int(np.log10(max(last, 1))) + 1)]
+    decades = [10**k for k in range(int(np.log10(last)) + 1)]
     panel.set_xticks([0, *decades], ["0", *map(str, decades)])
     panel.xaxis.set_minor_locator(NullLocator())
 

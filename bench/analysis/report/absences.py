@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import Absent, Tables
@@ -28,8 +28,8 @@ def unfinished(results: Tables) -> list[str]:
     standing = Counter(one.standing for one in missing)
     found = [
         f"This sweep is not finished, and no number here is its last: {here} of the {here + len(results.absent)} runs "
-        f"that were asked for are here ({_listed(f'{count} {kind}' for kind, count in standing.items())} are not). "
-        f"Missing: {_counted(missing, there)}."
+        f"that were asked for are here, {', '.join(f'{count} {kind}' for kind, count in standing.items())}: "
+        f"{_counted(missing, there)}."
     ]
     if ENOUGH in results.runs and results.runs[ENOUGH].notna().any():
         found.append(
@@ -66,8 +66,3 @@ def _counted(missing: Sequence[Absent], there: Sequence[Mapping[str, object]]) -
 def _named(one: Absent) -> tuple[tuple[str, str], ...]:
     given = dict(word.split("=", 1) for word in one.asked.split() if "=" in word)
     return tuple((key, given[key]) for key in NAMED if key in given)
-
-
-def _listed(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
