@@ -244,6 +244,7 @@ class Training:
             final = {"skill": final_skill, "accuracy": final_accuracy}
             word = ended(
                 self.evaluator.history(r)["skill"],
+                final_skill,
                 diverged=diverged,
                 alive=bool(self.alive[r]),
                 solved_at=met["solved"],

@@ -20,7 +20,7 @@ class Outcome:
     solved_at, mastered_at: update of the first of the evaluations in a row that met the rule; None if none did.
     diverged_at, ended_at: update after which its gradient was not finite, or at which the stop rule ended it.
     stopped: whether a limit from outside ended it.
-    final_loss, final_skill, final_accuracy: on fresh sequences, at the end; NaN if it diverged.
+    final_loss, final_skill, final_accuracy: on fresh sequences, at the end; NaN if its gradient was not finite.
     baseline_loss, chance_accuracy, min_lag, mean_lag, steps: of its task; lags and steps in time steps.
     scored_first, scored_last: the first and last scored step, counted from 1.
     parameters, recurrent_parameters: trained numbers, all and those from state to state.
@@ -82,19 +82,29 @@ class Rule:
 
 
 def ended(
-    skills: Sequence[float] | np.ndarray, *, diverged: bool, alive: bool, solved_at: int | None, kept: bool
+    skills: Sequence[float] | np.ndarray,
+    final_skill: float,
+    *,
+    diverged: bool,
+    alive: bool,
+    solved_at: int | None,
+    kept: bool,
 ) -> str:
-    """The first that fits.
+    """How a run ended, the first word that fits; skills: 1 - loss/baseline at all its evaluations.
 
-    diverged: the gradient was not finite under `stop`, or the held-out loss above 100 x baseline (or not finite) at the
-        last 3 evaluations.
+    diverged: its gradient was not finite under `stop`; or its loss is not finite at the last evaluation or on the fresh
+        sequences of the end; or it is above 100 x baseline, or not finite, at each of the last 3 evaluations.
     dead: every unit 0 on the held-out set at the end.
     solved: the rule was met, and the final number has `kept` it. relapsed: met once, and not kept.
-    partial: median skill of the last 3 evaluations at least .1. stuck: the rest.
-    (A run that raised an exception is `failed`; that is said where it is caught.)
+    partial: median skill of the last 3 evaluations at least .1, one that is not finite counting as the least.
+    stuck: the rest.
+    With every word but `diverged` the final loss is a finite number. (A run that raised an exception is `failed`; that
+    is said where it is caught.)
     """
     last = np.asarray(skills[-LAST:], dtype=float)
-    if diverged or not (last >= 1 - EXPLODED).any():
+    last = np.where(np.isnan(last), -np.inf, last)
+    broken = not (np.isfinite(final_skill) and np.isfinite(last[-1]))
+    if diverged or broken or (last < 1 - EXPLODED).all():
         return "diverged"
     if not alive:
         return "dead"

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt, Le
@@ -45,6 +45,8 @@ class Evaluation(Checked):
     enough: a run ends once the rule has held at so many evaluations in a row, at least as many as it asks for; None to
         train on.
     """
+
+    version: ClassVar[int] = 2  # raised whenever a run that ends alike is judged otherwise
 
     every: Count | None
     sequences: Count

@@ -1,6 +1,7 @@
 """The training loop: the same bits in any pack, measured or not; divergence is recorded, outcomes are named right."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -321,13 +322,57 @@ def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():
         ([0.99] * 3, {"diverged": True}, "diverged"),
         ([0.5, -1e27, -1e27, -1e27], {}, "diverged"),
         ([0.5, math.nan, math.nan, math.nan], {}, "diverged"),
+        ([0.5, math.nan, -1e27, math.nan], {}, "diverged"),
+        ([0.99, 0.99, math.nan], {}, "diverged"),
+        ([0.99, 0.99, -math.inf], {"solved_at": 10}, "diverged"),
+        ([0.99] * 3, {"solved_at": 10, "final_skill": -math.inf}, "diverged"),
+        ([0.5] * 3, {"final_skill": math.nan}, "diverged"),
         ([0.0] * 3, {"alive": False}, "dead"),
         ([0.99] * 3, {"solved_at": 10}, "solved"),
         ([0.99] * 3, {"solved_at": 10, "kept": False}, "relapsed"),
         ([0.0, 0.2, 0.3], {}, "partial"),
+        ([math.nan, 0.2, 0.3], {}, "partial"),
         ([0.0, 0.05, 0.3], {}, "stuck"),
+        ([math.nan, -math.inf, 0.3], {}, "stuck"),
         ([-5.0, -50.0, -5.0], {}, "stuck"),
+        ([0.0, 0.0, -1e27], {}, "stuck"),
+        ([0.3], {}, "partial"),
     ],
 )
 def test_outcome_is_the_first_that_fits(skills, facts, name):
-    assert ended(skills, **{"diverged": False, "alive": True, "solved_at": None, "kept": True, **facts}) == name
+    usual = {"final_skill": 0.0, "diverged": False, "alive": True, "solved_at": None, "kept": True}
+    assert ended(skills, **{**usual, **facts}) == name
+
+
+def test_no_word_below_diverged_goes_with_a_loss_that_is_no_number():
+    """Every combination of what the last evaluations, the final number and the flags can be."""
+    values = (0.99, 0.2, -5.0, -1e27, -math.inf, math.nan)
+    flags = itertools.product((False, True), (False, True), (None, 10), (False, True))
+    for *last, final, (diverged, alive, solved_at, kept) in itertools.product(*[values] * 4, list(flags)):
+        word = ended([0.0, *last], final, diverged=diverged, alive=alive, solved_at=solved_at, kept=kept)
+        far_off = [not value >= -99 for value in last]
+        assert (word == "diverged") == (diverged or not math.isfinite(final + last[-1]) or all(far_off))
+        if word == "dead":
+            assert not alive
+        elif word != "diverged":
+            assert alive
+            assert (word in ("solved", "relapsed")) == (solved_at is not None)
+            assert word != "solved" or kept
+            assert word != "partial" or sum(value >= 0.1 for value in last) >= 2
+            assert word != "stuck" or sum(value >= 0.1 for value in last) < 2
+
+
+@pytest.mark.parametrize("policy", ["skip", "pascanu"])
+@pytest.mark.parametrize("weight", [math.nan, 1e38])
+def test_a_run_whose_weights_are_lost_under_a_policy_that_goes_on_has_diverged(make_replica, policy, weight):
+    """After finite evaluations, and before one: the word and the number agree."""
+    replica = make_replica(f"nonfinite={policy}", "updates=6", "evaluation.every=3")
+    for lost_after in (5, 6):
+        training = Training([replica], Batched(), CPU)
+        for done in training.each_update():
+            if done == lost_after:
+                training.flat.fill_(weight)
+        outcome = training.finish()[0].outcome
+        assert outcome.outcome == "diverged"
+        assert not math.isfinite(outcome.final_loss)
+        assert outcome.diverged_at is None
