@@ -8,7 +8,7 @@ both. Most rules scale so and differ in where they take the threshold from.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -27,6 +27,7 @@ class Step:
 
     gradient: [R, P]. norm: its `gradient_norm`, float64 [R]. weights: [R, P].
     parts: the parameters in a tensor laid out like these two, by symbol, as views [R, ...] to be changed in place.
+    vectors: which of them are vectors; of a gated cell's bias [R, gates, H] all gates make up one.
     update: of `updates`, from 0. past: norms before clipping at all updates before, float64 [update, R]; not finite
         where the gradient was not. Neither is told to a rule that is the `same_every_update`.
     """
@@ -35,6 +36,7 @@ class Step:
     norm: Tensor
     weights: Tensor
     parts: Callable[[Tensor], dict[str, Tensor]]
+    vectors: Collection[str]
     update: int
     updates: int
     past: Tensor
@@ -216,14 +218,16 @@ def _percentile(seen: Tensor, percentile: Tensor | float) -> Tensor:
 class AdaptiveClipping(Clipping):
     """Clip the gradient of every unit relative to the norm of the unit's weights.
 
-    g_i <- g_i * min(1, threshold max(||w_i||, eps) / ||g_i||), i a row of a matrix (all that leads to one unit), or a
-    whole bias (of a gate).
+    g_i <- g_i * min(1, threshold max(||w_i||, eps) / ||g_i||), i a row of a matrix (all that leads to one unit, or to
+    one gate of it), or a whole bias, that of all gates together: what `timm.utils.adaptive_clip_grad` does to the
+    parameters of torch.nn.RNN, GRU and LSTM.
 
     threshold: without unit; inf is no clipping. eps: lets weights of 0 leave it.
     Source: Brock, De, Smith & Simonyan 2021, equation 3 (arXiv:2102.06171).
     Differs from the paper: the readout is clipped too.
     """
 
+    version = 2
     same_every_update = True
 
     threshold: PerReplica[PositiveOrInf]
@@ -233,8 +237,10 @@ class AdaptiveClipping(Clipping):
         clipped = step.gradient.clone()
         weights = step.parts(step.weights)
         for name, part in step.parts(clipped).items():
-            usual = gradient_norm(weights[name]).clamp_min(self.eps)  # [R, ...], a number per unit
-            part.copy_(scaled(part, gradient_norm(part), column(self.threshold, usual) * usual))
+            rows, weight = (of.flatten(1) if name in step.vectors else of for of in (part, weights[name]))
+            usual = gradient_norm(weight).clamp_min(self.eps)  # [R, ...], a number per unit
+            shorter = scaled(rows, gradient_norm(rows), column(self.threshold, usual) * usual)
+            part.copy_(shorter.view_as(part))
         return clipped
 
 

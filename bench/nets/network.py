@@ -48,6 +48,11 @@ class Network:
         return {**self.cell.parameters, **readout}
 
     @cached_property
+    def vectors(self) -> frozenset[str]:
+        """Symbols of the parameters that are vectors, those of all gates together: biases."""
+        return frozenset(name for name, parameter in self.parameters.items() if parameter.is_vector)
+
+    @cached_property
     def padded_hidden(self) -> int:
         """H as stored."""
         return padded(self.cell.hidden, MULTIPLE)

@@ -48,7 +48,8 @@ def clipping_blocks(norms: np.ndarray, shrinks: np.ndarray, cosines: np.ndarray,
     """What clipping did: at every update of a short run, else in at most 10 000 blocks of equal length.
 
     Of every update: the norm before clipping, the factor by which it was shortened (NaN where no step was made), the
-    cosine between before and after, and whether the gradient was not finite.
+    cosine between before and after, and whether the gradient was not finite. Least and largest norm are in float64: a
+    float32 gradient may be longer than the largest float32 number.
     """
     updates = len(norms)
     length = -(-updates // MOST_BLOCKS)
@@ -65,8 +66,8 @@ def clipping_blocks(norms: np.ndarray, shrinks: np.ndarray, cosines: np.ndarray,
         "nonfinite": not_finite,
         "shrink_sum": np.add.reduceat(np.where(seen, shrinks, 0.0), starts).astype(np.float32),
         "cosine_sum": np.add.reduceat(np.where(seen, cosines, 0.0), starts).astype(np.float32),
-        "norm_min": np.minimum.reduceat(np.where(seen, norms, np.inf), starts).astype(np.float32),
-        "norm_max": np.maximum.reduceat(np.where(seen, norms, -np.inf), starts).astype(np.float32),
+        "norm_min": np.minimum.reduceat(np.where(seen, norms, np.inf), starts),
+        "norm_max": np.maximum.reduceat(np.where(seen, norms, -np.inf), starts),
         "norm_log_mean": (np.add.reduceat(logs, starts) / np.maximum(count, 1)).astype(np.float32),
     }
     return {name: values[count + not_finite > 0] for name, values in columns.items()}

@@ -189,7 +189,7 @@ class PackOptimizer:
         if not self.clipping.same_every_update:
             self.read()
             past = torch.from_numpy(self.history["norms"][:update]).to(norm.device)
-        return Step(gradient, norm, self.flat, self.network.views, update, self.updates, past)
+        return Step(gradient, norm, self.flat, self.network.views, self.network.vectors, update, self.updates, past)
 
     def _clipped(self, norm: Tensor, gradient: Tensor, clipped: Tensor) -> tuple[Tensor, Tensor]:
         """The factor by which clipping shortened the gradient, and the cosine between before and after."""

@@ -116,5 +116,13 @@ def test_windows_are_of_the_whole_budget_also_for_a_run_that_stopped(blocks):
     assert found["update"].tolist() == [8]
 
 
+def test_norms_beyond_float32_are_numbers(blocks):
+    """The largest float32 number is 3.4e38, and the least 1.4e-45; logarithms are stored as float32."""
+    blocks["norm_log_mean"] = np.log([1e60, 1e60, 1.0, 1e-60]).astype(np.float32)
+    found = clipping_windows(blocks, pd.Series({"r": 8}), windows=2)
+    np.testing.assert_allclose(found["norm_q50"], [1e60, 1e-60], rtol=1e-4)
+    assert median_norms(blocks)["r"] == pytest.approx(1e60, rel=1e-4)
+
+
 def test_median_norm_is_over_what_was_seen(blocks):
     assert median_norms(blocks)["r"] == pytest.approx(2)

@@ -10,6 +10,7 @@ import torch
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import example
 from bench.methods.clipping import AutoClip, NormClipping, Step
+from bench.nets.network import Network
 from bench.pack.fields import joined
 from bench.pack.sums import _sum_of_halves, cosine, gradient_norm
 from tests.conftest import choices
@@ -21,15 +22,16 @@ AT_THE_END = [name for name in WITH_THRESHOLD if name not in ON_THE_WAY]
 
 
 def parts(flat):
-    """As a network lays its parameters out: two matrices of units, a bias, and padding."""
+    """As a network lays its parameters out: two matrices of units, a bias of two gates, and padding."""
     rows = flat.shape[-1] // 8
-    return {"W": flat[..., : 4 * rows].unflatten(-1, (rows, 4)), "b": flat[..., 4 * rows : 6 * rows]}
+    bias = flat[..., 4 * rows : 6 * rows].unflatten(-1, (2, rows))
+    return {"W": flat[..., : 4 * rows].unflatten(-1, (rows, 4)), "b": bias}
 
 
 def step_of(gradient, *, weights=None, past=None, update=0, updates=10):
     weights = torch.ones_like(gradient) if weights is None else weights
     past = torch.full((update, len(gradient)), 1.0).double() if past is None else past
-    return Step(gradient, gradient_norm(gradient), weights, parts, update, updates, past)
+    return Step(gradient, gradient_norm(gradient), weights, parts, {"b"}, update, updates, past)
 
 
 def clip(rule, gradient, **seen):
@@ -244,6 +246,34 @@ def test_adaptive_clipping_bounds_a_units_gradient_by_its_weights():
             most = 0.1 * max(weight[name][row].norm().item(), 1e-3)
             norm = before[name][row].norm().item()
             assert torch.allclose(after[name][row], before[name][row] * min(1.0, most / norm), rtol=1e-12)
+
+
+def unitwise(tensor):
+    """timm.utils.agc.unitwise_norm: a vector's whole norm, and a norm for each row of a matrix."""
+    return tensor.norm() if tensor.ndim <= 1 else tensor.norm(dim=tuple(range(1, tensor.ndim)), keepdim=True)
+
+
+@pytest.mark.parametrize(("cell", "module"), [("tanh", "RNN"), ("gru", "GRU"), ("lstm", "LSTM")])
+def test_adaptive_clipping_is_that_of_timm_on_the_parameters_of_torch_nn(cell, module):
+    """Its formula, on tensors in the shapes that torch.nn has: a gated bias there is one vector of all gates."""
+    network = Network(example(f"cell/{cell}", hidden=5), 2, 3)
+    rule = example("clipping/adaptive", threshold=0.2, eps=1e-3)
+    weights, gradient = (noise(2, network.flat_size, size).double() * network.mask() for size in (1.0, 0.3))
+    gradient = gradient.flip(0)
+    seen = Step(gradient, gradient_norm(gradient), weights, network.views, network.vectors, 0, 1, torch.empty(0, 2))
+    clipped = network.views(joined([rule] * 2).clip(seen))
+    theirs = getattr(torch.nn, module)(2, 5)
+    shapes = {"W_hh": theirs.weight_hh_l0.shape, "W_xh": theirs.weight_ih_l0.shape, "b": theirs.bias_ih_l0.shape}
+    shortened = 0
+    for name, part in network.views(gradient).items():
+        for r in range(2):
+            shape = shapes.get(name, part[r].shape)
+            w, g = network.views(weights)[name][r].reshape(shape), part[r].reshape(shape)
+            most, norm = unitwise(w).clamp_min(1e-3) * 0.2, unitwise(g)
+            expected = torch.where(norm < most, g, g * (most / norm.clamp(min=1e-6)))
+            assert torch.allclose(clipped[name][r].reshape(shape), expected, rtol=1e-12)
+            shortened += int((norm > most).sum())
+    assert shortened > 2 * len(shapes)
 
 
 def test_a_state_gradient_is_clipped_sequence_by_sequence():

@@ -17,6 +17,7 @@ from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
 from bench.training.loop import Training
 from bench.training.outcome import Rule, ended
+from bench.training.record import clipping_blocks
 from tests.conftest import assert_same_tables, choices, small_task, with_seeds
 
 CPU = torch.device("cpu")
@@ -307,6 +308,13 @@ def test_long_series_of_norms_are_kept_in_blocks(make_replica, monkeypatch):
     assert blocks["count"].tolist() == [3] * 8 + [1]
     assert np.allclose(blocks["norm_max"][:8], whole["norm_max"][:24].reshape(8, 3).max(1))
     assert np.allclose(blocks["norm_log_mean"][:8], np.log(whole["norm_min"][:24]).reshape(8, 3).mean(1), rtol=1e-5)
+
+
+def test_a_norm_beyond_float32_is_kept_as_a_number():
+    norms = np.array([3.0, 1e39, 1e300, 1e-60])
+    blocks = clipping_blocks(norms, np.minimum(1, 1 / norms), np.ones(4), np.zeros(4, dtype=bool))
+    assert blocks["norm_min"].tolist() == blocks["norm_max"].tolist() == norms.tolist()
+    assert np.allclose(blocks["norm_log_mean"], np.log(norms), rtol=1e-6)
 
 
 def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():

@@ -98,7 +98,7 @@ def clipping_windows(clipping: pd.DataFrame, updates: pd.Series, windows: int = 
 def _windows(clipping: pd.DataFrame, updates: pd.Series, windows: int) -> pd.DataFrame:
     total = clipping["run"].map(updates).astype(float)
     window = np.ceil(clipping["update"] / total * windows)
-    blocks = clipping.assign(update=window * total / windows, norm=np.exp(clipping["norm_log_mean"]))
+    blocks = clipping.assign(update=window * total / windows, norm=_norms(clipping["norm_log_mean"]))
     blocks = blocks[blocks["count"] > 0]  # a block of nothing but non-finite gradients has no norm
     groups = blocks.groupby(["run", "update"], observed=True)
     quantiles = groups["norm"].quantile(list(NORM_QUANTILES.values())).unstack()
@@ -121,8 +121,13 @@ def _windows(clipping: pd.DataFrame, updates: pd.Series, windows: int) -> pd.Dat
 def median_norms(clipping: pd.DataFrame) -> pd.Series:
     """Median gradient norm over each run's updates, or over its blocks where it is kept in longer ones."""
     blocks = clipping.loc[clipping["count"] > 0, ["run", "norm_log_mean"]]
-    norms: pd.Series = np.exp(blocks.groupby("run", observed=True)["norm_log_mean"].median())
-    return norms.rename("median_norm")
+    return _norms(blocks.groupby("run", observed=True)["norm_log_mean"].median()).rename("median_norm")
+
+
+def _norms(logarithms: pd.Series) -> pd.Series:
+    """From float32 logarithms to norms in float64: those of an exploding net are beyond float32."""
+    norms: pd.Series = np.exp(logarithms.astype(float))
+    return norms
 
 
 def most(band: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

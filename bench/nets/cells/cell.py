@@ -37,6 +37,11 @@ class Parameter(NamedTuple):
         """Whether an initialiser fills one block per gate."""
         return self.start is None and isinstance(self.shape[0], int)
 
+    @property
+    def is_vector(self) -> bool:
+        """Whether it is a vector, or one for each gate: a bias."""
+        return len(self.shape) - self.gated == 1
+
 
 @dataclass(frozen=True)
 class Cell(Named, Checked, ABC):
