@@ -30,12 +30,14 @@ class Block(NamedTuple):
     """What is to be filled: a matrix (rows, columns) or vector (rows,), of which gate, in a net of how many units.
 
     shared: a stream that begins anew for every gate of a parameter, for starts that its gates have in common.
+    torch_biases: how many biases of the torch.nn module with the same equation add up to it.
     """
 
     shape: tuple[int, ...]
     hidden: int
     gate: str | None
     shared: Random
+    torch_biases: int = 1
 
     @property
     def fan_out(self) -> int:
@@ -323,10 +325,15 @@ class He(Initializer):
 
 @dataclass(frozen=True)
 class PyTorch(Initializer):
-    """w ~ U(-1/sqrt(H), 1/sqrt(H)) for every role: what torch.nn.RNN, LSTM and the Linear that reads them out do.
+    """w ~ U(-1/sqrt(H), 1/sqrt(H)) for every role: what torch.nn.RNN, GRU, LSTM and the Linear that reads them out do.
 
-    Source: torch.nn.RNN, LSTM and Linear, sections "Variables".
+    A bias that stands for two of torch.nn's (all of tanh, ReLU and the LSTM, those of the GRU's gates r and z) is the
+    sum of two such draws, of variance 2/(3H) and not 1/(3H).
+    Source: torch.nn.RNN, GRU, LSTM and Linear, sections "Variables".
     """
 
+    version = 2
+
     def sample(self, random: Random, block: Block) -> Tensor:
-        return _uniform(random, block.shape, 1 / math.sqrt(block.hidden))
+        bound = 1 / math.sqrt(block.hidden)
+        return torch.stack([_uniform(random, block.shape, bound) for _ in range(block.torch_biases)]).sum(0)

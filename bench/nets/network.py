@@ -126,15 +126,18 @@ class Network:
             parameter, shape = self.parameters[name], self.shape(name)
             gates = self.cell.gates if parameter.gated else (None,)
             block_shape = shape[1:] if parameter.gated else shape
+            biases = parameter.torch_biases
+            biases = biases if isinstance(biases, tuple) else (biases,) * len(gates)
             for row, choice, seed in zip(view, initializers, seeds, strict=True):
                 random = Stream(seed, f"init/{name}", dtype=torch.float64)
                 if parameter.start is not None:
                     row.copy_(parameter.start(random))
                     continue
                 initializer = getattr(choice, parameter.role)
-                for block, gate in zip(row.unbind() if parameter.gated else [row], gates, strict=True):
+                blocks = row.unbind() if parameter.gated else [row]
+                for block, gate, count in zip(blocks, gates, biases, strict=True):
                     shared = Stream(seed, f"init/{name}/shared", dtype=torch.float64)
-                    block.copy_(initializer.sample(random, Block(block_shape, self.cell.hidden, gate, shared)))
+                    block.copy_(initializer.sample(random, Block(block_shape, self.cell.hidden, gate, shared, count)))
         return flat
 
     def zero_state(self, weights: Weights, sequences: int) -> State:

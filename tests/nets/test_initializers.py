@@ -271,10 +271,10 @@ def test_chrono_inside_per_gate_keeps_its_gates_alike():
 
 def test_gates_are_filled_in_their_order_from_the_stream_of_their_parameter():
     weights = initial("cell=lstm", "initializer/bias=pytorch")
-    for name, shape in (("W_hh", (64, 64)), ("W_xh", (64, 2)), ("b", (64,))):
+    for name, shape, draws in (("W_hh", (64, 64), 1), ("W_xh", (64, 2), 1), ("b", (64,), 2)):
         random = Stream(0, f"init/{name}", dtype=torch.float64)
         for block in weights[name]:
-            assert torch.equal(block, (2 * random.uniform(*shape) - 1) / 8)
+            assert torch.equal(block, sum((2 * random.uniform(*shape) - 1) / 8 for _ in range(draws)))
 
 
 @pytest.mark.parametrize(
@@ -296,12 +296,48 @@ def test_values_out_of_range_are_told(choice, fields, message):
         example(choice, **fields)
 
 
-def test_pytorch_start_is_that_of_torch_nn():
-    module = torch.nn.RNN(3, 64)
-    bound = 1 / math.sqrt(64)
-    assert all(weight.abs().max() <= bound for weight in module.parameters())
-    ours = sample("recurrent/pytorch", (64, 64))
-    assert 0.98 * bound < ours.abs().max() <= bound
+def torch_start(kind, hidden):
+    """The parameters of one torch.nn module and its Linear as it starts, in our symbols, biases added as its step does.
+
+    torch.nn.GRU: n = tanh(W_in x + b_in + r * (W_hn h + b_hn)), so the candidate's two biases stay apart.
+    """
+    torch.manual_seed(0)
+    module, readout = getattr(torch.nn, kind)(hidden, hidden), torch.nn.Linear(hidden, hidden)
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+    ih, hh = (bias.detach().view(gates, hidden) for bias in (module.bias_ih_l0, module.bias_hh_l0))
+    weights = {"W_hh": module.weight_hh_l0, "W_xh": module.weight_ih_l0, "W_hy": readout.weight, "b_y": readout.bias}
+    biases = {f"b {k}": ih[k] + hh[k] for k in range(gates)}
+    if kind == "GRU":
+        biases |= {"b 2": ih[2], "b_hn": hh[2]}
+    return {name: value.detach().double() for name, value in {**weights, **biases}.items()}
+
+
+@pytest.mark.parametrize(("cell", "kind"), [("tanh", "RNN"), ("irnn", "RNN"), ("gru", "GRU"), ("lstm", "LSTM")])
+def test_pytorch_start_is_that_of_torch_nn(cell, kind):
+    """The same distribution of every weight and bias: bounds, standard deviation and kurtosis (1.8 of one uniform
+    number, 2.4 of the sum of two)."""
+    hidden = 1024
+    network = Network(compose.example(f"cell/{cell}", hidden=hidden), 8, 8)
+    found = {name: w[0] for name, w in network.views(network.initial([example_start()], [0])).items()}
+    bias = found.pop("b")
+    ours = {**found, **{f"b {k}": b for k, b in enumerate(bias.view(-1, hidden))}}
+    theirs = torch_start(kind, hidden)
+    assert ours.keys() == theirs.keys()
+    bound = 1 / math.sqrt(hidden)
+    for name, expected in theirs.items():
+        drawn, n = ours[name].flatten(), ours[name].numel()
+        summands = 2 if name.startswith("b ") and not (kind == "GRU" and name == "b 2") else 1
+        kurtosis = (1.8, 2.4)[summands - 1]
+        for values in (drawn, expected.flatten()):
+            assert values.abs().max() <= summands * bound
+            assert_moments(values, 0, summands * bound**2 / 3, kurtosis)
+        if n >= hidden:
+            moments = [float((values / values.std()).pow(4).mean()) for values in (drawn, expected.flatten())]
+            assert moments == pytest.approx([kurtosis] * 2, rel=0.1)
+
+
+def example_start():
+    return checked_job(composed("initializer=pytorch")).replica.initializer
 
 
 def test_forget_gate_bias_fills_the_forget_gate_alone():

@@ -26,11 +26,14 @@ class Parameter(NamedTuple):
 
     start: draws its start, float64 [*shape], where it is no weight that an initialiser could fill, say an eigenvalue;
         None leaves it to the initialiser of its role.
+    torch_biases: how many biases of the torch.nn module with the same equation add up to it, for each gate where gates
+        differ in that; 1 where there is no such module.
     """
 
     role: Role
     shape: tuple[str | int, ...]
     start: Callable[[Stream], Tensor] | None = None
+    torch_biases: int | tuple[int, ...] = 1
 
     @property
     def gated(self) -> bool:

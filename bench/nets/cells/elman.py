@@ -17,6 +17,9 @@ from tasks.ranges import OneOf
 class Elman(Cell):
     """h_t = phi(W_hh h_{t-1} + W_xh x_t + b).
 
+    torch.nn.RNN adds two biases, which have equal gradients: there the sum moves twice as fast, and the gradient's norm
+    counts it twice.
+
     activation: phi, one of `ACTIVATIONS`, where formulas, bounds and slopes stand. With `relu`, W_hh = I and b = 0 at
         the start this is the IRNN of Le, Jaitly & Hinton 2015 (arXiv:1504.00941): a configuration and not a class.
     """
@@ -28,7 +31,7 @@ class Elman(Cell):
         return {
             "W_hh": Parameter("recurrent", (H, H)),
             "W_xh": Parameter("input", (H, I)),
-            "b": Parameter("bias", (H,)),
+            "b": Parameter("bias", (H,), torch_biases=2),
         }
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
