@@ -9,7 +9,6 @@ step t.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,7 +30,9 @@ def profile(kind: str, log_norms: Mapping[str, np.ndarray], last: int) -> list[C
     """Rows of a profile over time from ln ||dL/dh_t||, for each part of the state [R, B, T]; -inf for a zero gradient.
 
     log_norm: mean over the sequences with a non-zero, finite gradient (ln of the geometric mean), in nats.
-    log_q05, log_q50, log_q95: quantiles over the batch. zero_share, nonfinite_share: of its sequences.
+    log_q05, log_q50, log_q95: quantiles over all sequences of the batch, interpolated linearly, as numpy does by
+        default: -inf where one lies on a zero gradient or between it and another, NaN where a gradient is NaN.
+    zero_share, nonfinite_share: of its sequences.
     step: counted from 1, the last of the T is `last`. lag: `last` - step, which is a sequence's own where lengths vary.
     """
     steps = next(iter(log_norms.values())).shape[-1]
@@ -56,10 +57,13 @@ def _summary(log_norms: np.ndarray) -> np.ndarray:
     """Over the sequences: [R, B, T] -> float32 [R, 6, T], in the order of `SUMMARIES`."""
     replicas, sequences, steps = log_norms.shape
     ordered = np.sort(log_norms.astype(np.float32), axis=1)  # NaN last
-    places = [max(math.ceil(share * sequences) - 1, 0) for share in QUANTILES]  # the least that reaches the share
+    places = np.array(QUANTILES) * (sequences - 1)
+    low, high = (ordered[:, rounded(places).astype(int)] for rounded in (np.floor, np.ceil))
+    share = (places % 1).astype(np.float32)[:, None]
     summary = np.zeros((replicas, len(SUMMARIES), steps), np.float32)
-    summary[:, 1:4] = ordered[:, places]
     finite = np.isfinite(log_norms)
+    with np.errstate(invalid="ignore"):  # inf * 0, where low == high is taken
+        summary[:, 1:4] = np.where(low == high, low, low * (1 - share) + high * share)
     if finite.all():
         summary[:, 0] = log_norms.mean(1)
         return summary
@@ -75,6 +79,7 @@ def _summary(log_norms: np.ndarray) -> np.ndarray:
 class TrainingGradient(Measurement):
     """||dL^(b)/dh_t|| on this update's training batch, L^(b) the mean loss of one sequence over its scored steps."""
 
+    version = 2
     table = "gradient_through_time"
     needs_trace = True
 
@@ -94,6 +99,7 @@ class Probe(Measurement):
     sequences: how many.
     """
 
+    version = 2
     table = "gradient_through_time"
 
     sequences: Count

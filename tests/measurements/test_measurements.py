@@ -13,6 +13,7 @@ from bench.analysis.statistics.decay import decay
 from bench.engines.eager import Eager
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
+from bench.measurements.gradient_through_time import profile
 from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Snapshot
 from bench.nets.network import Network
@@ -169,6 +170,16 @@ def unrolled_norms(snapshot, replica, sequence):
     }
 
 
+def quantiles_with_zeros(logs):
+    """numpy's linear interpolation over the first axis, where -inf is a number below all others: {column: [T]}.
+
+    numpy itself gives NaN between two of -inf; to it -1e30 is a number, and what is mixed of it and another lies far
+    below any logarithm.
+    """
+    found = np.quantile(np.where(np.isneginf(logs), -1e30, logs), (0.05, 0.5, 0.95), axis=0)
+    return dict(zip(("log_q05", "log_q50", "log_q95"), np.where(found < -1e20, -np.inf, found), strict=True))
+
+
 PROBED = [(name, None) for name in choices("task")] + [("adding", "hochreiter"), ("temporal_order", "hochreiter")]
 
 
@@ -186,7 +197,8 @@ def test_probe_agrees_with_autograd_on_the_unrolled_net(cell_name, task_name, va
             logs = np.stack([of[name][-lags:].log().numpy() for of in norms])
             means = pd.DataFrame(logs).replace(-np.inf, np.nan).mean()
             assert np.allclose(row["log_norm"][chosen], means, rtol=1e-5, atol=1e-6, equal_nan=True)
-            assert np.allclose(row["log_q95"][chosen], logs.max(0), rtol=1e-5, atol=1e-6)
+            for column, expected in quantiles_with_zeros(logs).items():
+                assert np.allclose(row[column][chosen], expected, rtol=1e-5, atol=1e-6)
             assert row["lag"][chosen].tolist() == list(range(lags - 1, -1, -1))
             assert row["step"][chosen].tolist() == list(range(task.probe_step + 2 - lags, task.probe_step + 2))
 
@@ -223,6 +235,31 @@ def test_zero_and_nonfinite_gradients_are_counted_and_left_out_of_the_mean(addin
     row = measurement("training_gradient").measure(snapshot)[0]
     assert row["log_norm"][3] == pytest.approx(2)
     assert row["zero_share"][3] == row["nonfinite_share"][3] == 0.25
+
+
+@pytest.mark.parametrize("sequences", [1, 2, 3, 8, 9, 41])
+@pytest.mark.parametrize("zeros", [0, 1, 4, 5])
+def test_quantiles_over_the_batch_are_the_usual_ones(sequences, zeros):
+    """At 8 sequences the median is between the fourth and the fifth, and 5 % is not the least."""
+    logs = np.random.default_rng(0).normal(0, 5, (2, sequences, 7))
+    logs[:, :zeros, 3] = -np.inf
+    for row, of in zip(profile("probe", {"h": logs}, last=7), logs, strict=True):
+        for column, expected in quantiles_with_zeros(of).items():
+            assert np.allclose(row[column], expected, rtol=1e-5, atol=1e-6)
+    if sequences == 8 and zeros in (4, 5):
+        assert row["log_q50"][3] == -np.inf
+        assert row["zero_share"][3] == zeros / 8
+    if sequences == 8 and zeros == 0:
+        assert (row["log_q05"] > of.min(0) + 1e-3).all()
+
+
+def test_a_gradient_that_is_nan_has_no_quantile_and_an_infinite_one_is_the_largest():
+    logs = np.arange(16.0).reshape(1, 8, 2)
+    logs[0, 2], logs[0, 5, 1] = np.inf, np.nan
+    (row,) = profile("training", {"h": logs}, last=2)
+    assert [row[name][0] for name in ("log_q05", "log_q50", "log_q95")] == [pytest.approx(0.7), 9.0, np.inf]
+    assert all(np.isnan(row[name][1]) for name in ("log_q05", "log_q50", "log_q95"))
+    assert row["nonfinite_share"].tolist() == [1 / 8, 2 / 8]
 
 
 # Jacobians, their products and exponents
