@@ -34,8 +34,13 @@ def jacobians(cell: Cell, weights: Weights, x: Tensor, state: State) -> Tensor:
     return matrices
 
 
-def pushed(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Tensor) -> tuple[State, Tensor]:
-    """The next state, and J_t V for V [R, B, S, k], by forward differentiation; no Jacobian is formed."""
+def pushed(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Tensor) -> Tensor:
+    """J_t V for V [R, B, S, k], by forward differentiation; no Jacobian is formed."""
+    return stepped(cell, weights, x, state, directions)[1]
+
+
+def stepped(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Tensor) -> tuple[State, Tensor]:
+    """The next state, and J_t V."""
     sequences, count = directions.shape[1], directions.shape[-1]
     # every sequence stands there k times, and the k-th copy is pushed along the k-th direction
     copies = [part.repeat_interleave(count, dim=1) for part in state]
@@ -48,22 +53,38 @@ def pushed(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Te
     return tuple(new[:, ::count] for new, _ in after), moved.unflatten(1, (sequences, count)).mT
 
 
+def pulled(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Tensor) -> Tensor:
+    """J_t^T V for V [R, B, S, k], by backward differentiation."""
+    sequences, count = directions.shape[1], directions.shape[-1]
+    copies = [part.repeat_interleave(count, dim=1).requires_grad_() for part in state]
+    with torch.enable_grad():
+        after = torch.cat(cell.step(weights, x.repeat_interleave(count, dim=1), tuple(copies)), dim=-1)
+        gradients = torch.autograd.grad(after, copies, directions.mT.flatten(1, 2), materialize_grads=True)
+    return torch.cat(gradients, dim=-1).unflatten(1, (sequences, count)).mT
+
+
+def random_directions(shape: tuple[int, int, int], count: int, like: Tensor) -> Tensor:
+    """Orthonormal directions, uniform and each sequence's own, [R, B, S, k].
+
+    They are generic, so that the first ones turn to where the net stretches most. shape: R, B, S. count: k.
+    """
+    replicas, sequences, size = shape
+    normals = np.stack([np.random.default_rng(b).standard_normal((size, count)) for b in range(sequences)])
+    return torch.linalg.qr(torch.from_numpy(normals).to(like)).Q.expand(replicas, sequences, size, count)
+
+
 class Frame:
     """Directions that are carried along and made orthonormal after every step: J_t Q_{t-1} = Q_t R_t.
 
-    They start as the first k columns of a random rotation, the same for all sequences: generic, so that the first ones
-    turn to where the net stretches most. A direction is lost once its R_ii is nothing but rounding, at most S eps
-    times the longest column of J_t Q_{t-1}; whatever takes its place in Q is not followed, and what is lost stays lost.
+    A direction is lost once its R_ii is nothing but rounding, at most S eps times the longest column of J_t Q_{t-1};
+    whatever takes its place in Q is not followed, and what is lost stays lost.
 
-    shape: [R, B] and then S. count: k.
+    directions: Q_0 [R, B, S, k].
     """
 
-    def __init__(self, shape: tuple[int, int, int], count: int, like: Tensor) -> None:
-        size = shape[-1]
-        rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))[0]
-        first = torch.from_numpy(rotation[:, :count].copy()).to(like)
-        self.directions = first.expand(*shape[:-1], size, count)
-        self.lost = torch.zeros(*shape[:-1], count, dtype=torch.bool, device=like.device)
+    def __init__(self, directions: Tensor) -> None:
+        self.directions = directions
+        self.lost = torch.zeros_like(directions[..., 0, :], dtype=torch.bool)
 
     def turn(self, moved: Tensor) -> Tensor:
         """From J_t Q_{t-1} to Q_t: R_t [R, B, k, k], with positive diagonal, and 0 there where a direction is lost.

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bench.measurements.jacobian import Frame, pushed, summaries
+from bench.measurements.jacobian import summaries
 from bench.measurements.measurement import Columns, Measurement, Snapshot
+from bench.measurements.singular_values import leading
 from tasks.ranges import Count
-
-SWEEPS = 100  # at most: where singular values are nearly equal the last digits are slow to come
-TOLERANCE = 1e-7  # of an entry beside the diagonal, which enters a singular value as its square
 
 
 @dataclass(frozen=True)
@@ -24,70 +20,29 @@ class JacobianProduct(Measurement):
     much a gradient can grow on its way through the sequence, and how many lie near it is in how many directions.
 
     Columns: index from 1, the largest; log_singular_value, q05, q95: mean and quantiles over the sequences in which it
-    is not 0; lost: in how many it is 0; sequences, steps: how many.
-
-    The product itself would underflow: .25^540 does in float64. By QR after every step it is Q (D U) Q_0^T with U unit
-    upper triangular and the diagonal D kept as logarithms, and D U is made diagonal by QR of its transpose, again and
-    again, which needs U and ratios of D alone.
+    is not 0; lost: in how many it is 0; unconverged: in how many it is not known to 1e-9 nats (rounding aside);
+    sequences, steps: how many.
 
     sequences: how many.
-    Source: after Stewart 1995, "On graded QR decompositions of products of matrices".
     """
 
+    version = 2
     table = "jacobian_product"
 
     sequences: Count
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
-        inputs, steps = snapshot.heldout(self.sequences).inputs, snapshot.task.least_steps
-        state = snapshot.network.zero_state(snapshot.weights, inputs.shape[1])
-        size = len(state) * snapshot.cell.hidden
-        frame = Frame((*state[0].shape[:-1], size), size, state[0])
-        log_diagonal = torch.zeros_like(frame.lost, dtype=state[0].dtype)
-        upper = torch.eye(size, dtype=state[0].dtype, device=state[0].device).expand(*log_diagonal.shape, size)
-        with torch.no_grad():
-            for x in inputs[:, :, :steps].unbind(2):
-                state, moved = pushed(snapshot.cell, snapshot.weights, x, state, frame.directions)
-                triangle = frame.turn(moved)
-                later = log_diagonal + triangle.diagonal(dim1=-2, dim2=-1).log()
-                upper = _graded(triangle, log_diagonal, later) @ upper
-                log_diagonal = later
-            values = _log_singular_values(log_diagonal, upper)
+        steps = snapshot.task.least_steps
+        values, converged = leading(snapshot, self.sequences, range(steps), None)
+        sequences, size = values.shape[1:]
         return [
             {
                 "index": np.arange(1, size + 1, dtype=np.int32),
                 "log_singular_value": found.pop("mean"),
                 **found,
-                "sequences": np.full(size, inputs.shape[1], np.int32),
+                "unconverged": (~of).sum(0).astype(np.int32),
+                "sequences": np.full(size, sequences, np.int32),
                 "steps": np.full(size, steps, np.int32),
             }
-            for found in summaries(values.cpu().numpy(), torch.isneginf(values).cpu().numpy())
+            for found, of in zip(summaries(values, np.isneginf(values)), converged, strict=True)
         ]
-
-
-def _graded(triangle: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """D_after^-1 R D_before, unit upper triangular, from the logarithms of D; a row or column of D = 0 is that of I."""
-    scale = (before[..., None, :] - after[..., None]).exp()
-    there = ~(before.isneginf()[..., None, :] | after.isneginf()[..., None])
-    above = (triangle * scale).where(there, torch.zeros_like(triangle)).triu(1)
-    return above + torch.eye(triangle.shape[-1], dtype=triangle.dtype, device=triangle.device)
-
-
-def _log_singular_values(log_diagonal: Tensor, upper: Tensor) -> Tensor:
-    """ln of the singular values of D U, falling: -inf for 0, NaN where anything is not finite."""
-    sound = (upper.isfinite().all(-1).all(-1) & ~log_diagonal.isnan().any(-1))[..., None]
-    log_diagonal = log_diagonal.where(sound, torch.zeros_like(log_diagonal))
-    unit = torch.eye(upper.shape[-1], dtype=upper.dtype, device=upper.device)
-    upper = upper.where(sound[..., None], unit)
-    for _ in range(SWEEPS):
-        going = (upper - unit).abs().amax((-2, -1)) > TOLERANCE  # each for itself, whatever stands in the pack
-        if not going.any():
-            break
-        triangle = torch.linalg.qr(upper.mT, mode="r").R  # (D U)^T = Q R D, which has the same singular values
-        later = log_diagonal + triangle.diagonal(dim1=-2, dim2=-1).abs().log()
-        signs = triangle.diagonal(dim1=-2, dim2=-1).sgn()
-        graded = _graded(triangle * signs[..., None], log_diagonal, later)
-        upper = graded.where(going[..., None, None], upper)
-        log_diagonal = later.where(going[..., None], log_diagonal)
-    values = log_diagonal.sort(dim=-1, descending=True).values
-    return values.where(sound, torch.full_like(values, torch.nan))

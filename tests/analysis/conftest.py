@@ -231,7 +231,10 @@ def _exponents(setting: Setting, update: int, random: np.random.Generator) -> di
         "kind": np.full(2, "finite-time"),
         "index": np.array([1, 2]),
         "exponent": np.array([largest, largest - 0.1]),
+        "q05": np.array([largest - 0.02, largest - 0.13]),
+        "q95": np.array([largest + 0.02, largest - 0.07]),
         "lost": np.zeros(2, dtype=int),
+        "unconverged": np.zeros(2),
         "sequences": np.full(2, 32),
         "steps": np.full(2, setting.steps - min(20, setting.steps // 5)),
     }
@@ -246,6 +249,7 @@ def _product(setting: Setting, update: int, random: np.random.Generator) -> dict
         "index": index,
         "log_singular_value": np.where(lost, np.nan, values),
         "lost": 4 * lost,
+        "unconverged": np.zeros(UNITS, dtype=int),
         "sequences": np.full(UNITS, 4),
         "steps": np.full(UNITS, setting.steps),
     }

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+import mpmath
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from bench.analysis.statistics.decay import decay
 from bench.engines.eager import Eager
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
+from bench.measurements import singular_values
 from bench.measurements.gradient_through_time import profile
 from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Snapshot
@@ -53,10 +55,10 @@ def snapshot_of(cell_name, task, hidden=6, scale=1.5, sequences=4):
     return Snapshot(network, task, flat, lambda count: heldout.at((slice(None), slice(count))), trace)
 
 
-def small(name):
+def small(name, **fields):
     """A measurement from its yaml that takes no minutes."""
-    there = measurement(name)
-    return measurement(name, **{key: value for key, value in SMALL.items() if getattr(there, key, None)})
+    there = measurement(name, **fields)
+    return dataclasses.replace(there, **{key: value for key, value in SMALL.items() if getattr(there, key, None)})
 
 
 @pytest.fixture
@@ -303,22 +305,85 @@ def test_exponents_add_up_to_the_mean_logarithm_of_the_determinant(cell, activit
         assert row["exponent"].sum() == pytest.approx(expected, rel=1e-9)
 
 
+def exponents_of(matrices, left_out=1):
+    """ln of the singular values of the products multiplied out, per step, NaN for rounding: [R][B] of numpy [S]."""
+    products = [[np.linalg.multi_dot(of[left_out:][::-1]) for of in sequences] for sequences in np.array(matrices)]
+    values = np.linalg.svd(np.array(products), compute_uv=False)
+    there = values > 1e-13 * values[..., :1]
+    return np.log(values, where=there, out=np.full_like(values, np.nan)) / (len(matrices[0][0]) - left_out)
+
+
 @pytest.mark.parametrize(("cell", "activity"), NETS)
-def test_exponents_agree_with_qr_of_one_sequence_after_the_other(cell, activity):
-    snapshot, matrices = reachable(cell, activity, length=30)
+def test_finite_time_exponents_are_those_of_the_product_multiplied_out(cell, activity):
+    snapshot, matrices = reachable(cell, activity)
     rows = measurement("lyapunov", exponents=2).measure(snapshot)
+    for row, expected in zip(rows, exponents_of(matrices), strict=True):
+        assert np.allclose(row["exponent"], expected.mean(0)[:2], rtol=1e-8)
+        assert np.allclose(row["q05"], np.quantile(expected, 0.05, axis=0)[:2], rtol=1e-8)
+        assert np.allclose(row["q95"], np.quantile(expected, 0.95, axis=0)[:2], rtol=1e-8)
+        assert row["steps"].tolist() == [8, 8]
+
+
+@pytest.mark.parametrize("task_name", ["copying", "adding"])
+@pytest.mark.parametrize(("cell", "scale"), [("lstm", 1.0), ("lstm", 2.0), ("tanh", 2.0), ("gru", 1.0), ("irnn", 1.0)])
+def test_the_largest_exponents_of_a_task_of_20_steps_depend_on_no_start(monkeypatch, cell, scale, task_name):
+    """As set in the yaml, on 16 steps, from few directions: what a whole product of Jacobians has, from any start."""
+    task = component("task/copying") if task_name == "copying" else adding_of(20)
+    snapshot = snapshot_of(cell, task, hidden=20, scale=scale)
+    states, inputs = snapshot.states(snapshot.heldout(4)), snapshot.heldout(4).inputs
+    matrices = [jacobians(snapshot.cell, snapshot.weights, inputs[:, :, t], states[t]) for t in range(20)]
+    expected = exponents_of(torch.stack(matrices, dim=2).numpy(), left_out=4)[..., :4]
+    for seed in range(3):
+
+        def start(shape, count, like, seed=seed):
+            columns = np.random.default_rng(seed).standard_normal((*shape, count))
+            return torch.linalg.qr(torch.from_numpy(columns)).Q
+
+        monkeypatch.setattr(singular_values, "random_directions", start)
+        for row, of in zip(measurement("lyapunov").measure(snapshot), expected, strict=True):
+            assert np.abs(row["exponent"] - np.nanmean(of, axis=0)).max() < 1e-4
+            assert (np.diff(row["exponent"]) <= 1e-12).all()
+            assert row["lost"].tolist() == np.isnan(of).sum(0).tolist()
+            assert row["unconverged"].tolist() == [0] * 4
+            assert set(row["steps"]) == {16}
+
+
+def test_what_has_not_converged_is_counted(monkeypatch):
+    snapshot = snapshot_of("lstm", component("task/copying"), hidden=20)
+    monkeypatch.setattr(singular_values, "PASSES", 2)
+    assert (measurement("lyapunov").measure(snapshot)[0]["unconverged"] > 0).any()
+    monkeypatch.setattr(singular_values, "SWEEPS", 1)
+    row = measurement("jacobian_product").measure(snapshot)[0]
+    assert (row["unconverged"] == 4).all()
+    assert (row["sequences"] == 4).all()
+
+
+@pytest.mark.parametrize(("cell", "activity"), NETS)
+def test_long_run_exponents_agree_with_qr_from_a_start_of_its_own_for_every_drive(cell, activity):
+    snapshot, matrices = reachable(cell, activity, length=30)
+    rows = measurement("lyapunov_long", exponents=2, long_run=30).measure(snapshot)
     size = len(matrices[0][0][0])
     for row, sequences in zip(rows, matrices, strict=True):
         found = []
-        for of in sequences:
-            Q, logs = np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))[0], []
+        for b, of in enumerate(sequences):
+            Q, logs = np.linalg.qr(np.random.default_rng(b).standard_normal((size, 2)))[0], []
             for J in of:
                 Q, R = np.linalg.qr(J @ Q)
                 logs.append(np.log(np.abs(np.diag(R))))
-            found.append(np.mean(logs[6:], axis=0)[:2])
-        assert np.allclose(row["exponent"], np.mean(found, axis=0), rtol=1e-8)
-        assert np.allclose(row["q95"], np.quantile(found, 0.95, axis=0), rtol=1e-8)
+            found.append(np.mean(logs[6:], axis=0))
+        order = np.argsort(-np.mean(found, axis=0))
+        assert row["index"].tolist() == [1, 2]
+        assert np.allclose(row["exponent"], np.mean(found, axis=0)[order], rtol=1e-8)
+        assert np.allclose(row["q95"], np.quantile(found, 0.95, axis=0)[order], rtol=1e-8)
         assert row["steps"].tolist() == [24, 24]
+
+
+def test_in_the_long_run_both_kinds_agree():
+    snapshot = snapshot_of("tanh", adding_of(300), hidden=5, scale=2.5)
+    row = measurement("lyapunov", exponents=2).measure(snapshot)[0]
+    of_qr = measurement("lyapunov_long", exponents=2, long_run=300).measure(snapshot)[0]
+    assert np.allclose(row["exponent"], of_qr["exponent"], atol=0.01)
+    assert row["q95"][0] - row["q05"][0] < 0.05
 
 
 def linear_net(W, length=100, variant="halves"):
@@ -329,12 +394,19 @@ def linear_net(W, length=100, variant="halves"):
 
 
 @pytest.mark.parametrize(
-    ("count", "long_run", "variant"),
-    [(1, None, "halves"), (2, None, "hochreiter"), (None, None, "halves"), (None, 250, "hochreiter")],
+    ("name", "count", "variant"),
+    [
+        ("lyapunov", 1, "halves"),
+        ("lyapunov", 2, "hochreiter"),
+        ("lyapunov", None, "halves"),
+        ("lyapunov_long", 2, "halves"),
+        ("lyapunov_long", None, "hochreiter"),
+    ],
 )
-def test_exponents_of_a_diagonal_map_are_the_logarithms_of_its_entries(count, long_run, variant):
+def test_exponents_of_a_diagonal_map_are_the_logarithms_of_its_entries(name, count, variant):
     snapshot = linear_net(np.diag([0.3, -0.9, 0.05]), variant=variant)
-    row = measurement("lyapunov", exponents=count, long_run=long_run).measure(snapshot)[0]
+    long_run = {"long_run": 250} if name == "lyapunov_long" else {}
+    row = measurement(name, exponents=count, **long_run).measure(snapshot)[0]
     assert np.allclose(row["exponent"], np.log([0.9, 0.3, 0.05])[:count], rtol=1e-9)
     assert set(row["kind"]) == {"long-run" if long_run else "finite-time"}
 
@@ -366,14 +438,15 @@ def test_a_dead_relu_direction_is_lost_rank_and_no_number(adding):
         assert (row["lost"] == 4).all()
 
 
-def test_what_is_lost_once_stays_lost():
+@pytest.mark.parametrize("name", ["lyapunov", "lyapunov_long"])
+def test_what_is_lost_once_stays_lost(name):
     """Also when the unit comes back to life after the warm-up: the product of the Jacobians has lost its rank."""
     snapshot = snapshot_of("irnn", adding_of(20), hidden=2)
     for weight in snapshot.weights.values():
         weight.abs_()
     snapshot.heldout(4).inputs.fill_(1.0)
-    snapshot.heldout(4).inputs[:, :, 1] = -1e3
-    row = measurement("lyapunov", exponents=None, sequences=4).measure(snapshot)[0]
+    snapshot.heldout(4).inputs[:, :, 7] = -1e3
+    row = small(name, exponents=None, sequences=4).measure(snapshot)[0]
     assert row["lost"].tolist() == [4, 4]
 
 
@@ -383,14 +456,15 @@ def test_only_steps_that_all_sequences_have_are_looked_at(name):
     before = small(name).measure(snapshot)[0]
     snapshot.heldout(4).inputs[:, :, snapshot.task.least_steps :] = 100.0
     after = small(name).measure(snapshot)[0]
-    assert all(np.array_equal(before[column], after[column]) for column in before)
+    for column, values in before.items():
+        np.testing.assert_array_equal(after[column], values)
     if name == "lyapunov":
         assert (before["steps"] == 30 - 6).all()
 
 
 def test_a_long_run_carries_the_state_from_sequence_to_sequence():
     snapshot, _ = reachable("tanh")
-    row = measurement("lyapunov", sequences=4, exponents=None, long_run=20).measure(snapshot)[1]
+    row = measurement("lyapunov_long", sequences=4, exponents=None, long_run=20).measure(snapshot)[1]
     weights = {name: weight[1] for name, weight in snapshot.weights.items()}
     logs = []
     for b in range(4):
@@ -426,6 +500,51 @@ def test_singular_values_of_a_linear_net_are_those_of_the_power_of_its_weight():
     shear = np.array([[0.9, 5.0], [0.0, 0.8]])
     expected = np.log(np.linalg.svd(np.linalg.matrix_power(shear, 12), compute_uv=False))
     assert np.allclose(product.measure(linear_net(shear, 12))[1]["log_singular_value"], expected, rtol=1e-9)
+
+
+def decimals_of(matrix):
+    """ln of the singular values of an mpmath matrix, falling, in 400 digits (mpmath comes with torch, by sympy)."""
+    return np.array([float(mpmath.log(value)) for value in mpmath.svd_r(matrix, compute_uv=False)])
+
+
+@pytest.fixture
+def digits():
+    with mpmath.workdps(400):
+        yield
+
+
+def test_singular_values_that_nearly_coincide_are_those_of_400_digits(digits):
+    """Rows of D U whose lengths are .004 nats apart, and e^-900: QR of transposes alone stands still there."""
+    logs = np.array([0.0, -0.004, -0.008, -3.0, -3.0001, -3.0002, -400.0, -400.002, -900.0])
+    upper = np.eye(9) + np.triu(np.random.default_rng(0).standard_normal((9, 9)), 1)
+    found, converged = singular_values.log_singular_values(
+        torch.tensor(logs)[None, None], torch.tensor(upper)[None, None]
+    )
+    scale = mpmath.diag([mpmath.exp(mpmath.mpf(value)) for value in logs.tolist()])
+    assert np.allclose(found[0, 0], decimals_of(scale * mpmath.matrix(upper.tolist())), rtol=1e-13, atol=1e-12)
+    assert converged.all()
+
+
+def test_a_symmetric_net_with_nearly_equal_eigenvalues_has_their_powers():
+    rates = np.array([0.9, 0.9 * math.exp(-0.0005), 0.9 * math.exp(-0.001), 0.5, 0.5 * math.exp(-1e-5), 0.1])
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    snapshot = linear_net(rotation @ np.diag(rates) @ rotation.T, length=20)
+    row = measurement("jacobian_product").measure(snapshot)[0]
+    assert np.allclose(row["log_singular_value"], 20 * np.log(rates), atol=1e-9)
+    assert (row["unconverged"] == 0).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh"])
+def test_all_singular_values_of_a_task_are_those_of_400_digits(cell, digits):
+    snapshot = snapshot_of(cell, component("task/copying"), hidden=6)
+    states, inputs = snapshot.states(snapshot.heldout(1)), snapshot.heldout(1).inputs
+    product = mpmath.eye(6 * len(snapshot.cell.states))
+    for t in range(20):
+        of = jacobians(snapshot.cell, snapshot.weights, inputs[:, :, t], states[t])[1, 0]
+        product = mpmath.matrix(of.tolist()) * product
+    row = measurement("jacobian_product", sequences=1).measure(snapshot)[1]
+    assert np.allclose(row["log_singular_value"], decimals_of(product), rtol=1e-12, atol=1e-10)
+    assert row["log_singular_value"][0] > row["log_singular_value"][-1] + 10
 
 
 def test_a_lost_rank_is_no_singular_value():

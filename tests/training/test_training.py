@@ -281,7 +281,7 @@ def test_the_historical_rule_asks_for_the_accuracy_of_the_source_once():
 
 def test_a_run_judged_by_the_historical_rule_is_solved_by_its_accuracy():
     overrides = ("task=permutation", "task.length=3", "task.kinds=4", "evaluation.rule=historical", "measurement=[]")
-    sizes = ("cell.hidden=16", "updates=60", "optimizer.lr=0.01", "evaluation.every=5", "evaluation.sequences=256")
+    sizes = ("cell.hidden=16", "updates=90", "optimizer.lr=0.01", "evaluation.every=5", "evaluation.sequences=256")
     record = train([checked_job(composed(*overrides, *sizes)).replica])[1][0]
     table = record.table("evaluations")
     met = np.flatnonzero(table["accuracy"] >= 0.99)
