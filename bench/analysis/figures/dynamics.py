@@ -131,15 +131,15 @@ def decay_and_exponent(
         reference(panel, x=0.0, y=0.0, dash=DOTTED)
     legend(figure, series, {"equal": DASHED})
     steps, sequences = (", ".join(f"{n:.0f}" for n in sorted(data[of].unique())) for of in ("steps", "sequences"))
-    spread = (data["q95"] - data["q05"]).median()
+    spread, unsettled = (data["q95"] - data["q05"]).median(), int((data["unconverged"] > 0).sum())
     caption = (
         "Decay rate of the gradient of one step's loss on its way back (robust slope of ln γ over lag) against the "
         "largest finite-time Lyapunov exponent, ln of the largest singular value of the product of all state Jacobians "
-        f"over {steps} steps, per step: over these no direction of the state grows faster, of longer runs it says nothing. "
-        f"Mean over {sequences} held-out sequences, of which 5 to 95 % lie within {spread:.2g} nats per step of each other "
-        f"at the median point; {(data['unconverged'] > 0).sum()} points not converged. Open: at the start, filled: at "
-        f"the end of training; a point a run, {captions.seeds(runs, *columns_of_runs[2:])}. Dashed: both "
-        f"are equal, which they are where the loss excites the direction that lasts longest. "
+        f"over {steps} steps, per step: no direction of the state grows faster over these, and of longer runs it says "
+        f"nothing. Mean over {sequences} held-out sequences, of which 5 to 95 % lie within {spread:.2g} nats per step "
+        f"of each other at the median point; {unsettled} points not converged. Open: at the start, filled: "
+        f"at the end of training; a point a run, {captions.seeds(runs, *columns_of_runs[2:])}. Dashed: both are "
+        f"equal, which they are where the loss excites the direction that lasts longest. "
         f"{captions.conditions(runs)}"
     )
     alt = captions.alt("Decay rate against largest Lyapunov exponent", series, panels)
