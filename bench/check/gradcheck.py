@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.analysis.table import Table
-from bench.engines.engine import Gradients, Interventions, Masks, Program
+from bench.engines.engine import Interventions, Masks, Program
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
@@ -22,6 +22,7 @@ from tasks.task import Batch
 SMALL = ("cell.hidden=6", "batch_size=3", "precision=float64")
 SHORT = "task.length=12"  # for the tasks that have a length
 STEPS = tuple(4.0**-k for k in range(2, 10))  # from .06 to 4e-6
+FIRST = STEPS[1:4]  # from .016 to .001: enough for what is smooth
 ROUNDING = 4 * torch.finfo(torch.float64).eps  # of a loss, relative; 2.6 is the most that was seen
 KNOWN_TO = 1e-6  # an entry less well known is not compared, even at a larger tolerance: a kink may be near it
 OFF_THE_START = 0.01
@@ -115,7 +116,7 @@ def check(overrides: Sequence[str], tolerance: float) -> Check:
     places = network.views(torch.arange(network.flat_size))
     comparisons = []
     for name, gradient in network.views(full[0]).items():
-        slope, uncertainty = _slopes(question.loss, flat, places[name].flatten())
+        slope, uncertainty = _slopes(question.loss, flat, places[name].flatten(), min(tolerance, KNOWN_TO))
         slope, uncertainty = (values.view_as(gradient) for values in (slope, uncertainty))
         comparisons.append(_comparison(name, gradient, slope, uncertainty, tolerance))
     engine, cell, task = asked.engine.name, replica.cell.name, replica.task.name
@@ -150,14 +151,15 @@ class _Question:
         losses = self.program.interventions.losses(self.program.task)
         return PackView(self.program.network, self.program.task, flat, self.trained, batch, losses, update=0)
 
-    def _pass(self, flat: Tensor) -> tuple[Gradients, PackView]:
-        rows = [0] * len(flat)
-        batch, masks = self.batch.at(rows), Masks(*(mask if mask is None else mask[rows] for mask in self.masks))
-        return self.program.gradients(flat, batch, masks=masks), self._view(flat, batch)
+    def _given(self, count: int) -> tuple[Batch, Masks]:
+        """The batch and the masks, for so many nets."""
+        rows = [0] * count
+        return self.batch.at(rows), Masks(*(mask if mask is None else mask[rows] for mask in self.masks))
 
     def loss(self, flat: Tensor) -> Tensor:
         """[N, P] -> [N]."""
-        return self._pass(flat)[0].loss
+        batch, masks = self._given(len(flat))
+        return self.program.loss_alone(flat, batch, masks)
 
     def gradient(self, flat: Tensor) -> Tensor:
         """[N, P] -> [N, P]. Raises ConfigError for a remedy whose gradient is not that of a loss.
@@ -165,8 +167,8 @@ class _Question:
         A remedy's penalty is compared with autograd's derivative of its price, for differences of |w| have a kink at
         0: what the two are apart is added here.
         """
-        gradients, view = self._pass(flat)
-        gradient = gradients.gradient
+        batch, masks = self._given(len(flat))
+        gradient, view = self.program.gradients(flat, batch, masks=masks).gradient, self._view(flat, batch)
         for name, remedy in self.program.interventions.remedies.items():
             penalty = remedy.penalty(view)
             if penalty is None:
@@ -181,8 +183,20 @@ class _Question:
         return gradient
 
 
-def _slopes(loss: Loss, flat: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
+def _slopes(loss: Loss, flat: Tensor, entries: Tensor, wanted: float = KNOWN_TO) -> tuple[Tensor, Tensor]:
     """Derivatives of the loss by some entries of flat [1, P], and how uncertain each is: each [N].
+
+    From three steps; from all of them for entries that three leave more uncertain than `wanted`, relative.
+    """
+    slope, uncertainty = _differences(loss, flat, entries, FIRST)
+    left = ~(uncertainty <= wanted * slope.abs())
+    if left.any():
+        slope[left], uncertainty[left] = _differences(loss, flat, entries[left], STEPS)
+    return slope, uncertainty
+
+
+def _differences(loss: Loss, flat: Tensor, entries: Tensor, lengths: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Derivatives by differences with steps of these lengths, falling by 4, and how uncertain each is: each [N].
 
     Central differences with steps of decreasing length, neighbours extrapolated to length 0. Of these the one that
     differs least from the one before it is taken, and that difference, with what rounding can do, is its uncertainty.
@@ -191,8 +205,8 @@ def _slopes(loss: Loss, flat: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
 
     Source: Ridders 1982, "Accurate computation of F'(x) and F'(x)F''(x)", with two columns of the table.
     """
-    ahead, behind = (torch.stack([_losses(loss, flat, entries, sign * step) for step in STEPS]) for sign in (1, -1))
-    steps = torch.tensor(STEPS, dtype=flat.dtype, device=flat.device)[:, None]
+    ahead, behind = (torch.stack([_losses(loss, flat, entries, sign * step) for step in lengths]) for sign in (1, -1))
+    steps = torch.tensor(lengths, dtype=flat.dtype, device=flat.device)[:, None]
     central = (ahead - behind) / (2 * steps)
     extrapolated = central[1:] + (central[1:] - central[:-1]) / 15  # the error is of order step^2, the ratio 1/4
     rounding = ROUNDING * ahead.abs().amax(0) / steps[2:]

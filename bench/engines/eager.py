@@ -67,6 +67,11 @@ class EagerProgram(Program):
         assert flat.grad is not None
         return Gradients(loss.detach(), flat.grad, self._trace(states, batch) if trace else {})
 
+    def loss_alone(self, flat: Tensor, batch: Batch, masks: Masks = NO_MASKS) -> Tensor:
+        """Forward only, and all replicas at once, whatever H is."""
+        with torch.no_grad():
+            return self.training_loss(self._unroll(flat, batch, masks)[1], batch.targets)
+
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
         parts = []
         for rows, width in self._programs(len(flat)):

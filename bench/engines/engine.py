@@ -129,6 +129,10 @@ class Program(ABC):
         masks: for a network that is `masked`.
         """
 
+    def loss_alone(self, flat: Tensor, batch: Batch, masks: Masks = NO_MASKS) -> Tensor:
+        """The loss of `gradients` alone, [R]; its last bits may depend on the width of the pack."""
+        return self.gradients(flat, batch, masks=masks).loss
+
     @abstractmethod
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
         """Forward only."""

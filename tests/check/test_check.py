@@ -11,9 +11,14 @@ from bench.check import gradcheck as checking
 from bench.check.__main__ import main
 from bench.check.gradcheck import check
 from bench.engines.batched import BatchedProgram
-from bench.engines.eager import EagerProgram
+from bench.engines.eager import Eager, EagerProgram
+from bench.engines.engine import Interventions
 from bench.jobs.build import ConfigError
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
 from bench.methods.remedies.penalties import L2Penalty
+from bench.pack.streams import Stream
+from tests.check import cells
 from tests.conftest import choices
 
 LEAST_COMPARED = 0.75  # of a parameter's entries; the others are too near a kink, or too small
@@ -22,6 +27,49 @@ LEAST_COMPARED = 0.75  # of a parameter's entries; the others are too near a kin
 @pytest.mark.parametrize("cell", choices("cell"))
 def test_every_cell_agrees(cell):
     assert_agrees(check([f"cell={cell}", "task=adding"], 1e-6))
+
+
+OF_TWO_PARTS = {"CoRNN": {"dt": 0.05, "gamma": 1.0, "epsilon": 0.1}, "LEM": {"dt": 1.0}}
+
+
+def of_two_parts(name, hidden):
+    """Overrides for a user's cell: `step` alone, a state of two parts."""
+    fields = [f"+cell.{field}={value}" for field, value in OF_TWO_PARTS[name].items()]
+    return [
+        "cell=tanh",
+        f"cell._target_=tests.check.cells.{name}",
+        "~cell.activation",
+        "extensions=[tests]",
+        *fields,
+        f"cell.hidden={hidden}",
+    ]
+
+
+@pytest.mark.parametrize("name", OF_TWO_PARTS)
+def test_a_users_cell_of_16_units_agrees_after_a_few_passes(monkeypatch, name):
+    """How long that takes is counted in steps of the cell, each for a whole pack of nets, and not in seconds."""
+    cell, steps = getattr(cells, name), []
+    step = cell.step
+    monkeypatch.setattr(cell, "step", lambda *arguments: steps.append(0) or step(*arguments))
+    assert_agrees(check([*of_two_parts(name, 16), "task=adding"], 1e-6))
+    assert len(steps) < 200 * 12  # 12 time steps; one replica at a time, with all differences, there are 100 times more
+
+
+@pytest.mark.parametrize(
+    ("task", "remedies"),
+    [("adding", "[]"), ("temporal_order", "[label_smoothing]"), ("copying", "[recurrent_dropout]")],
+)
+@pytest.mark.parametrize("cell", ["lstm", "lru"])
+def test_the_loss_alone_is_that_of_the_gradients(cell, task, remedies):
+    overrides = [f"cell={cell}", f"task={task}", f"remedies={remedies}", "cell.hidden=6", "precision=float64"]
+    replica = checked_job(composed(*overrides)).replica
+    program = Eager().program(replica.network, replica.task, Interventions(remedies=replica.remedies))
+    seeds = [0, 1, 2]
+    drawn = replica.task.sample(Stream(seeds, "train", dtype=torch.float64), 4)
+    batch, masks = program.prepared(drawn, lambda name: Stream(seeds, name, dtype=torch.float64))
+    flat = replica.network.initial([replica.initializer] * 3, seeds)
+    whole = program.gradients(flat, batch, masks=masks).loss
+    assert torch.allclose(program.loss_alone(flat, batch, masks), whole, rtol=1e-13)
 
 
 @pytest.mark.parametrize("task", choices("task"))
