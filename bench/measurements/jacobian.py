@@ -60,7 +60,8 @@ def pulled(cell: Cell, weights: Weights, x: Tensor, state: State, directions: Te
     with torch.enable_grad():
         after = torch.cat(cell.step(weights, x.repeat_interleave(count, dim=1), tuple(copies)), dim=-1)
         gradients = torch.autograd.grad(after, copies, directions.mT.flatten(1, 2), materialize_grads=True)
-    return torch.cat(gradients, dim=-1).unflatten(1, (sequences, count)).mT
+    products: Tensor = torch.cat(gradients, dim=-1).unflatten(1, (sequences, count))
+    return products.mT
 
 
 def random_directions(shape: tuple[int, int, int], count: int, like: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def random_directions(shape: tuple[int, int, int], count: int, like: Tensor) -> 
     """
     replicas, sequences, size = shape
     normals = np.stack([np.random.default_rng(b).standard_normal((size, count)) for b in range(sequences)])
-    return torch.linalg.qr(torch.from_numpy(normals).to(like)).Q.expand(replicas, sequences, size, count)
+    directions: Tensor = torch.linalg.qr(torch.from_numpy(normals).to(like)).Q
+    return directions.expand(replicas, sequences, size, count)
 
 
 class Frame:

@@ -188,7 +188,7 @@ def test_what_the_command_line_says_wins():
     [
         (["cell=lstn"], "cell=lstn: no such choice"),
         (["optimizer.lr=abc"], "optimizer.lr=abc: must be a number"),
-        (["task.length=1"], "task.length=1: adding as halves needs at least 2 steps"),
+        (["task.length=1"], "task.length=1: must be a whole number >= 2"),
         (["--tolerance", "-1"], "--tolerance -1: must be greater than 0"),
         (["engine=library", "cell=lru"], "engine=library: cannot train lru"),
     ],
