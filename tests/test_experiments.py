@@ -5,6 +5,7 @@ from itertools import groupby
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
@@ -16,7 +17,7 @@ def jobs(name, *arguments):
     """The command lines that an experiment comes to."""
     with initialize_config_module("conf", version_base="1.3"):
         sets = compose("config", overrides=[f"experiment={name}"]).sweep
-    return union(list(sets), [f"experiment={name}", *arguments])
+    return union(list(sets), [f"experiment={name}", *arguments], OverridesParser.create())
 
 
 def fields(job):

@@ -7,8 +7,7 @@ import sys
 
 import torch
 
-from bench.check.gradcheck import check
-from bench.sweep.command import DONE, FAILED, MISTAKE, mistake
+from bench.jobs.foreign import in_the_way
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,13 +20,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for python -m bench: cell=lstm seed=3")
     parser.add_argument("--tolerance", type=float, default=1e-6, help="largest relative error (default: %(default)s)")
     arguments = parser.parse_intermixed_args(argv)
+    foreign = in_the_way()
+    if foreign:
+        return _said(foreign, 2)
+    from bench.check.gradcheck import check  # not at the top: they import tasks
+    from bench.sweep.command import DONE, FAILED, MISTAKE, mistake
+
     if not arguments.tolerance > 0:
         return _said(f"--tolerance {arguments.tolerance:g}: must be greater than 0", MISTAKE)
     torch.set_num_threads(1)  # as in training
     try:
         result = check(arguments.overrides, arguments.tolerance)
     except Exception as error:
-        said = mistake(error)
+        said = mistake(error, arguments.overrides)
         if said is None:
             raise
         return _said(said, MISTAKE)

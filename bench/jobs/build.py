@@ -9,7 +9,6 @@ built.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import inspect
 import types
@@ -19,14 +18,12 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from bench.jobs.errors import ConfigError
+from bench.jobs.suggestions import meant
 from bench.pack.identity import OWN_PACKAGES
 from tasks.ranges import OneOf, hints
 
 T = TypeVar("T")
-
-
-class ConfigError(ValueError):
-    """A mistake in the configuration, told in one line: what was given, what is accepted, what to do."""
 
 
 def build(kind: type[T], node: Any, path: str, allowed: Sequence[str] = OWN_PACKAGES) -> T:
@@ -115,8 +112,8 @@ def _named(kind: Any) -> str:
 
 
 def _accepted(name: str, fields: list[str]) -> str:
-    close = difflib.get_close_matches(name, fields, n=1)
-    return f"did you mean {close[0]}?" if close else f"it has {', '.join(fields)}"
+    found = meant(name, fields)
+    return f"did you mean {found}?" if found else f"it has {', '.join(fields)}"
 
 
 def _join(path: str, name: str) -> str:

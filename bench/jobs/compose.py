@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
 from bench.jobs.build import ConfigError, build, chosen_class, converted
+from bench.jobs.keys import OF_SWEEPS, check_keys, packages
 from bench.nets.cells.cell import Cell
 from bench.nets.network import Network
-from bench.pack.identity import OWN_PACKAGES
 from bench.training.replica import Replica
 from tasks.task import Task
 
-OF_SWEEPS = ("hydra", "sweep", "claims")  # parts of a composed configuration that no run has
+YAML_FLOAT = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A composed configuration resolved to plain data, without Hydra's own part and what is said of a whole sweep."""
+    """A composed configuration resolved to plain data, without Hydra's own part and what is said of a whole sweep.
+
+    Raises ConfigError if a top-level key is missing, or is none of a run's.
+    """
     with_hydra = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(with_hydra, dict)
-    return _sized({str(name): _numbers(value) for name, value in with_hydra.items() if name not in OF_SWEEPS})
+    of_a_run = {str(name): _numbers(value) for name, value in with_hydra.items() if name not in OF_SWEEPS}
+    check_keys(of_a_run)
+    return _sized(of_a_run)
 
 
 def _sized(config: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +50,7 @@ def _sized(config: dict[str, Any]) -> dict[str, Any]:
     sized = {name: value for name, value in cell.items() if name != "parameters"}
     if cell["parameters"] is not None:
         budget = converted(int, cell["parameters"], "cell.parameters", ())
-        sized["hidden"] = _units(sized, config["task"], budget, (*OWN_PACKAGES, *config["extensions"]))
+        sized["hidden"] = _units(sized, config["task"], budget, packages(config["extensions"]))
     return {**config, "cell": sized}
 
 
@@ -69,16 +78,39 @@ def _units(node: Mapping[str, Any], task_node: Any, budget: int, allowed: Sequen
 
 
 def _numbers(node: Any) -> Any:
-    """Hydra reads yaml's `.inf` on a command line as a word; here it is the number."""
+    """Hydra reads yaml's `.inf`, `-.Inf` or `.nan` on a command line as a word; here it is the number."""
     if isinstance(node, dict):
         return {name: _numbers(value) for name, value in node.items()}
-    return float("inf") if node == ".inf" else node
+    if isinstance(node, list):
+        return [_numbers(value) for value in node]
+    return float(node.replace(".", "")) if isinstance(node, str) and YAML_FLOAT.fullmatch(node) else node
 
 
 def composed(*overrides: str) -> dict[str, Any]:
     """The configuration that the command line `overrides` ask for, as plain data."""
     with initialize_config_module("conf", version_base="1.3"):
         return plain(compose("config", overrides=list(overrides)))
+
+
+def chosen(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of the yaml files that `overrides` choose and without what they delete; values are the yaml's.
+
+    Sweeps are left out, and so are all overrides where no configuration comes of them.
+    """
+    with initialize_config_module("conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        try:
+            parsed = OverridesParser.create().parse_overrides(list(overrides))
+            search = [one.input_line or "" for one in parsed if one.key_or_group == "hydra.searchpath"]
+            kept = [
+                one.input_line or ""
+                for one in parsed
+                if not one.is_sweep_override()
+                and (one.is_delete() or loader.get_group_options(one.key_or_group, overrides=search))
+            ]
+            return compose("config", overrides=[*search, *kept], return_hydra_config=True)
+        except HydraException:
+            return compose("config", return_hydra_config=True)
 
 
 def example(choice: str, **fields: Any) -> Any:

@@ -13,8 +13,8 @@ from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
 from bench.jobs.build import ConfigError, build, converted
+from bench.jobs.keys import packages
 from bench.jobs.limits import Budget, Checkpoints
-from bench.pack.identity import OWN_PACKAGES
 from bench.training.replica import Replica
 
 
@@ -37,8 +37,11 @@ class Job:
 
 
 def checked_job(config: Mapping[str, Any]) -> Job:
-    """The checked job of a resolved configuration (plain dicts and lists)."""
-    allowed = (*OWN_PACKAGES, *config["extensions"])
+    """The checked job of a run's configuration as `plain` gives it.
+
+    Raises ConfigError on a wrong name, type or value, and where the machine or the engine cannot do what is asked.
+    """
+    allowed = packages(config["extensions"])
     names = [field.name for field in dataclasses.fields(Replica)]
     replica = build(Replica, {name: config[name] for name in names}, "", allowed)
     device = _device(config["device"])
@@ -51,7 +54,16 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     checkpoint = build(Checkpoints, config["checkpoint"], "checkpoint")
     budget = build(Budget, config["budget"], "budget")
     logger = build(Logger, config["logger"], "logger", allowed) if config["logger"] else None  # type: ignore[type-abstract]
-    return Job(replica, engine, device, str(config["results"]), checkpoint, budget, logger)
+    if not isinstance(config["selection"], str | None):
+        raise ConfigError(f"selection={config['selection']}: must be words that say how settings were chosen, or null")
+    return Job(replica, engine, device, _folder(config["results"]), checkpoint, budget, logger)
+
+
+def _folder(name: object) -> str:
+    if not isinstance(name, str) or not name.strip():
+        given = "null" if name is None else name
+        raise ConfigError(f"results={given}: must be the name of a folder, such as results/mine")
+    return name
 
 
 def _device(name: object) -> str:

@@ -7,9 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench.show.example import example, task_table
+from bench.jobs.foreign import in_the_way
 from bench.show.picture import PICTURES, picture, save, written
-from bench.sweep.command import mistake
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,13 +20,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for python -m bench: task=copying seed=3")
     parser.add_argument("--out", type=Path, help="the picture (default: TASK-VARIANT.png)")
     arguments = parser.parse_intermixed_args(argv)
+    foreign = in_the_way()
+    if foreign:
+        return _refused(foreign)
+    from bench.show.example import example, task_table  # not at the top: they import tasks
+    from bench.sweep.command import mistake
+
     if not arguments.overrides and not arguments.out:
         print(task_table())
         return 0
     try:
         shown = example(arguments.overrides)
     except Exception as error:
-        said = mistake(error)
+        said = mistake(error, arguments.overrides)
         if said is None:
             raise
         return _refused(said)

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import hydra
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.jobs.errors import ConfigError
+from bench.sweep.launcher import unknown_key
 from bench.sweep.sweeper import RunsFailed
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+# Hydra's flags that say something in place of a sweep
+SHOWS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version", "--shell-completion", "-sc")
 
 
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit code of `python -m bench`."""
     try:
+        _refuse_single_runs(argv)
         with _hydra_reads(argv):
             _application()
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
-        said = mistake(error)
+    except RunsFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return FAILED
+    except (ValueError, RuntimeError, HydraException, OmegaConfBaseException) as error:
+        said = mistake(error, [argument for argument in argv if not argument.startswith("-")])
         if said is None:
             raise
         print(f"bench: {said}", file=sys.stderr)
         return MISTAKE
-    except RunsFailed as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt as interrupt:
         done = str(interrupt) or "what is finished is kept, and the same command goes on from there"
         print(f"bench: interrupted; {done}", file=sys.stderr)
@@ -46,13 +51,22 @@ def _application(config: DictConfig) -> None:
     raise AssertionError("every command is a sweep, carried out by the launcher")
 
 
+def _refuse_single_runs(argv: Sequence[str]) -> None:
+    """Raises ConfigError where Hydra is to call the application itself, which would leave a folder of its own."""
+    for argument in argv:
+        if re.match(r"\+*hydra\.mode=(?!MULTIRUN$)", argument):
+            raise ConfigError(f"{argument}: one run is a sweep of one; leave it out")
+
+
 @contextlib.contextmanager
 def _hydra_reads(argv: list[str]) -> Iterator[None]:
     """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so."""
     arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     handlers = list(logging.getLogger().handlers)
-    flags_first = sorted(argv, key=lambda argument: argument not in ("-m", "--multirun"))  # -m may stand anywhere
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *flags_first], "1"
+    rest = [argument for argument in argv if argument not in ("-m", "--multirun", "-r", "--run")]
+    # always -m, and first: without it Hydra takes a mistake for one in how it was called
+    flags = [] if any(argument.split("=")[0] in SHOWS for argument in rest) else ["-m"]
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *flags, *rest], "1"
     try:
         yield
     finally:
@@ -63,11 +77,27 @@ def _hydra_reads(argv: list[str]) -> Iterator[None]:
         logging.getLogger().handlers[:] = handlers  # Hydra has put its own in their place
 
 
-def mistake(error: Exception) -> str | None:
-    """The line that tells a mistake on the command line; None where the error is none."""
-    from bench.jobs.build import ConfigError
+def mistake(error: Exception, overrides: Sequence[str]) -> str | None:
+    """The line that tells a mistake on the command line `overrides`; None where the error is none."""
+    if isinstance(error, InstantiationException) and error.__cause__:
+        error = _of_a_plugin(error, error.__cause__)
+    return _one_line(error, overrides) if isinstance(error, ConfigError) or _from_hydra(error) else None
 
-    return _one_line(error) if isinstance(error, ConfigError) or _from_hydra(error) else None
+
+def _of_a_plugin(error: InstantiationException, cause: BaseException) -> Exception:
+    """What went wrong in making a launcher or a sweeper, without the words that Hydra wraps around it."""
+    if isinstance(cause, ValueError):
+        return ConfigError(str(cause))
+    node = re.search(r"full_key: (\S+)", str(error))
+    name = re.search(r"(unexpected|missing).*?argument:? '(\w+)'", str(cause))
+    if not node or not name:
+        return error
+    said = (
+        "no such key; `python -m bench --cfg hydra` shows all keys"
+        if name[1] == "unexpected"
+        else f"missing; leave ~{node[1]}.{name[2]} out"
+    )
+    return ConfigError(f"{node[1]}.{name[2]}: {said}")
 
 
 def _from_hydra(error: Exception) -> bool:
@@ -78,23 +108,32 @@ def _from_hydra(error: Exception) -> bool:
     return trace is not None and trace.tb_frame.f_globals["__name__"].split(".")[0] in ("hydra", "omegaconf")
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, overrides: Sequence[str]) -> str:
     """What was given, what is accepted, what to do."""
     text = str(error).split("Config search path")[0]
-    unknown = re.search(r"Could not override '([^'@]+)'", text)
+    unknown = unknown_key(error)
     if unknown:
-        return f"{unknown[1]}: no such key; {_similar(unknown[1])}"
-    missing = re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':(.*)", text, re.DOTALL)
+        from bench.jobs.compose import chosen  # not at the top: it imports torch
+        from bench.jobs.keys import no_such_key
+
+        return no_such_key(unknown, chosen(overrides))
+    if "Config group override must be" in text:
+        text = _no_name(overrides) or text
+    missing = re.search(r"Could not find '([^']+)/([^'/]*)'.*Available options in '[^']+':(.*)", text, re.DOTALL)
     if missing:
         return f"{missing[1]}={missing[2]}: no such choice; use one of {', '.join(missing[3].split())}"
     return " ".join(text.split())
 
 
-def _similar(key: str) -> str:
-    from bench.jobs.compose import composed
-    from bench.runs.tables import flat
+def _no_name(overrides: Sequence[str]) -> str | None:
+    """What is said of a group of yaml files that is given a number or null."""
+    from bench.jobs.compose import chosen
 
-    known = flat(composed())
-    known |= dict.fromkeys(".".join(name.split(".")[:depth]) for name in known for depth in (1, 2))
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]}?" if close else "`python -m bench --cfg job` shows all keys"
+    groups = chosen(()).hydra.runtime.choices
+    for one in OverridesParser.create().parse_overrides(list(overrides)):
+        if one.key_or_group in groups and not one.is_sweep_override() and not isinstance(one.value(), str | list):
+            example = groups[one.key_or_group]
+            return f"{one.input_line}: must name a choice" + (
+                f", such as {one.key_or_group}={example}" if example else ""
+            )
+    return None

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from tasks.ranges import Count, CountOrZero, OneOf, require
+from bench.jobs.errors import ConfigError
+from bench.sweep.groups import Groups
+from tasks.ranges import Count, CountOrZero, OneOf, hints, require
 
 log = logging.getLogger(__name__)
 
 
 TASKS = ".tasks"  # submitit's files, in the results folder
-WHERE = ("workers", "submitit", "slurm", "ray")
+WHERE = ("here", "workers", "submitit", "slurm", "ray")
 
 
 class PackLauncher(Launcher):
     """Trains jobs in packs.
 
-    where: in worker processes of this machine, or in tasks of submitit's local processes, Slurm, or Ray.
+    where: in this process, in worker processes of this machine, or in tasks of submitit's local processes, Slurm, or
+        Ray.
     workers: how many at a time, each with one thread; None for one per core, or one per GPU where runs train there, of
-        Slurm and Ray for as many as they take; 0 trains in this process.
+        Slurm and Ray for as many as they take; 0 trains in this process too.
     width: most replicas in a pack. memory: GiB that one pack may take.
     settings: of submitit's executor or Ray's tasks. dry_run: whether only to say what would be trained, and how long.
+    Raises ConfigError on a wrong type or value.
     """
 
     def __init__(
@@ -47,7 +54,10 @@ class PackLauncher(Launcher):
         settings: dict[str, Any],
         dry_run: bool,
     ) -> None:
-        require(PackLauncher.__init__, locals(), "hydra.launcher.")
+        given = {"where": where, "workers": workers, "width": width, "memory": memory, "dry_run": dry_run}
+        check_settings(PackLauncher.__init__, "hydra.launcher", given)
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"hydra.launcher.settings={settings}: use +hydra.launcher.settings.NAME=VALUE")
         self.where = where
         self.workers = workers
         self.width = width
@@ -56,6 +66,9 @@ class PackLauncher(Launcher):
         self.dry_run = dry_run
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        sweeper = str(config.hydra.sweeper._target_)
+        if config.get("sweep") and not sweeper.startswith("hydra_plugins.bench_plugins."):
+            raise ConfigError(f"hydra/sweeper: {sweeper} does not read an experiment's `sweep:`; use union or search")
         self.loader = hydra_context.config_loader
         self.config = config
 
@@ -76,31 +89,43 @@ class PackLauncher(Launcher):
         jobs = [checked_job(config) for config in configs]
         overrides = [{"overrides": list(given), "choices": composer.choices(given)} for given in job_overrides]
 
-        ids = [one.replica.run_id for one in jobs]
-        unique = {run_id: index for index, run_id in reversed(list(enumerate(ids)))}
-        directories = {run_id: RunDirectory(jobs[k].results, run_id) for run_id, k in unique.items()}
-        todo = {k: directories[run_id] for run_id, k in unique.items() if not directories[run_id].is_finished}
-        lost: dict[str, str] = {}
+        places = [RunDirectory(job.results, job.replica.run_id) for job in jobs]
+        unique = {place.path: k for k, place in reversed(list(enumerate(places)))}  # jobs may ask for the same run
+        todo = {k: places[k] for k in sorted(unique.values()) if not places[k].is_finished}
+        lost: dict[Path, str] = {}
         if todo:
             executor = self._executor(jobs[0])
             if not self.dry_run:
-                make_folder(jobs[0].results, {run_id: " ".join(job_overrides[k]) for run_id, k in unique.items()})
+                asked: dict[str, dict[str, str]] = defaultdict(dict)
+                for k in sorted(unique.values()):
+                    asked[jobs[k].results][places[k].run_id] = " ".join(job_overrides[k])
+                make_folders({results: asked[results] for results in dict.fromkeys(jobs[k].results for k in todo)})
         log.info("runs: %d, finished before: %d", len(unique), len(unique) - len(todo))
         if todo:
             execution = Execution(jobs, configs, overrides, self.width, self.memory, executor)
-            try:
-                (execution.log_plan if self.dry_run else execution.carry_out)(dict(sorted(todo.items())))
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(_how_far(directories.values())) from None
-            lost = execution.lost
+            for part in each_run_once(todo):
+                try:
+                    (execution.log_plan if self.dry_run else execution.carry_out)(part)
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(_how_far(places[k] for k in unique.values())) from None
+                lost |= {
+                    place.path: execution.lost[place.run_id]
+                    for place in part.values()
+                    if place.run_id in execution.lost
+                }
+                execution.lost.clear()
+                if jobs[0].budget.fail_fast and any(place.has_failed for place in part.values()):
+                    break
 
         returns = []
-        for index, (one, config, given) in enumerate(zip(jobs, composed, job_overrides, strict=True)):
-            directory = directories[one.replica.run_id]
-            outcome = directory.outcome if directory.is_there else {}
-            message = lost.get(directory.run_id) or outcome.get("message")
+        for index, (place, config, given) in enumerate(zip(places, composed, job_overrides, strict=True)):
+            outcome = place.outcome if place.is_there else {}
             result = JobReturn(overrides=list(given), cfg=config, task_name=f"bench.{initial_job_idx + index}")
-            result.status, result.return_value = _delivered(outcome.get("final_loss"), message)
+            result.working_dir = str(place.path)
+            message = lost.get(place.path) or (
+                "message" in outcome and f"{outcome['message']}; see {place.path}/run.log"
+            )
+            result.status, result.return_value = _delivered(outcome.get("final_loss"), message or None)
             returns.append(result)
         return returns
 
@@ -109,7 +134,7 @@ class PackLauncher(Launcher):
 
         from bench.sweep.executors import InThisProcess, WorkerExecutor
 
-        if self.workers == 0:
+        if self.where == "here" or self.workers == 0:
             return InThisProcess()
         cores = len(os.sched_getaffinity(0))
         if self.where == "workers":
@@ -133,25 +158,62 @@ def _how_far(directories: Iterable[Any]) -> str:
     return f"{finished} runs finished, {kept} in training kept; the same command goes on from there"
 
 
-def make_folder(results: str, asked: dict[str, str]) -> None:
-    """Make the results folder and note there what is asked for, by run id.
+def each_run_once(todo: Mapping[int, Any]) -> list[dict[int, Any]]:
+    """The jobs in parts of different runs: one part, unless a run is asked for in several folders."""
+    parts: dict[int, dict[int, Any]] = defaultdict(dict)
+    before = Counter[str]()
+    for k, place in todo.items():
+        parts[before[place.run_id]][k] = place
+        before[place.run_id] += 1
+    return list(parts.values())
+
+
+def make_folders(asked: Mapping[str, Mapping[str, str]]) -> None:
+    """Make every results folder and note there what is asked for, by run id; all of them or none.
 
     Raises ConfigError if that is not allowed, something else is there, or there is no room.
     """
-    from bench.jobs.build import ConfigError
     from bench.runs.directory import note_asked
 
+    made: list[Path] = []
     try:
-        Path(results).mkdir(parents=True, exist_ok=True)
-        writable = os.access(results, os.W_OK)
+        for results in asked:
+            _make_folder(results, made)
+        for results, runs in asked.items():
+            try:
+                note_asked(results, runs)
+            except OSError as error:
+                raise ConfigError(
+                    f"results={results}: {error.strerror}; make room there, or choose another folder"
+                ) from None
+    except ConfigError:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):  # it holds something by now
+                path.rmdir()
+        raise
+
+
+def _make_folder(results: str, made: list[Path]) -> None:
+    """Make a folder and those above it, each noted in `made`."""
+    folder = Path(results)
+    try:
+        for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            path.mkdir(exist_ok=True)
+            made.append(path)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigError(f"results={results}: {error.strerror}; choose a folder that can be made") from None
-    if not writable:
+    if not os.access(results, os.W_OK):
         raise ConfigError(f"results={results}: no permission to write there; choose another folder")
-    try:
-        note_asked(results, asked)
-    except OSError as error:
-        raise ConfigError(f"results={results}: {error.strerror}; make room there, or choose another folder") from None
+
+
+def check_settings(init: Any, path: str, given: Mapping[str, Any]) -> None:
+    """Raises ValueError if a setting of a plugin is not what its `__init__` says; `path` is the plugin's node."""
+    from bench.jobs.build import converted  # not at the top: it imports torch
+
+    for name, value in given.items():
+        converted(hints(init)[name], value, f"{path}.{name}", ())
+    require(init, given, f"{path}.")
 
 
 def _delivered(loss: float | None, message: str | None) -> tuple[JobStatus, object]:
@@ -159,6 +221,12 @@ def _delivered(loss: float | None, message: str | None) -> tuple[JobStatus, obje
     if message is not None:
         return JobStatus.FAILED, RuntimeError(message)
     return JobStatus.COMPLETED, loss
+
+
+def unknown_key(error: Exception) -> str | None:
+    """The key that Hydra finds nowhere, by the words of its error; None if that is about something else."""
+    found = re.search(r"Could not override '([^'@]+)'", str(error))
+    return found[1] if found else None
 
 
 class Composer:
@@ -170,18 +238,26 @@ class Composer:
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self._loader = loader
         self._config = config
-        self._parser = OverridesParser.create()
+        self._options = Groups(loader, config)
+        self._parser = self._options.parser()
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._groups: dict[str, bool] = {}
         self._parsed: dict[str, Override] = {}  # most overrides of a sweep are those of many jobs
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of one job, Hydra's own part left out."""
+        """The configuration of one job, Hydra's own part left out. Raises ConfigError on a key that does not exist."""
+        from bench.jobs.keys import no_such_key
+
         files, values = self._split(overrides)
         config = copy.deepcopy(self._of_files(files))
         with open_dict(config):
             del config["hydra"]
-        ConfigLoaderImpl._apply_overrides_to_config([self._parse(text) for text in values], config)
+        for text in values:
+            try:
+                ConfigLoaderImpl._apply_overrides_to_config([self._parse(text)], config)
+            except ConfigCompositionException as error:
+                key = unknown_key(error)
+                raise ConfigError(no_such_key(key, config)) if key else error from None
         return config
 
     def choices(self, overrides: Sequence[str]) -> dict[str, str]:
@@ -201,7 +277,7 @@ class Composer:
         for text in overrides:
             key = self._parse(text).key_or_group
             if key not in self._groups:
-                self._groups[key] = bool(self._loader.get_group_options(key))
+                self._groups[key] = bool(self._options.get_group_options(key))
             is_file = self._groups[key] or key.startswith("hydra.")
             (files if is_file else values).append(text)
         return tuple(files), values

@@ -75,8 +75,8 @@ class SweepProgress:
             self._said = time.monotonic()
             done = sum(self._done.values())
             rate = (done - self._before) / (self._said - self._began)
-            left = (self._total - done) / rate if rate else float("inf")
+            left = f", {(self._total - done) / rate:.0f} s left" if rate else ""  # no pace yet, no forecast
             log.info(
-                "%d of %d replicas done, %.0f %% of the updates at %.0f per second, %.0f s left, %.0f %% solved",
+                "%d of %d replicas done, %.0f %% of the updates at %.3g per second%s, %.0f %% solved",
                 *(ended, runs, 100 * done / self._total, rate, left, 100 * solved / runs),
             )

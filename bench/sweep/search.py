@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
-from bench.sweep.sweeper import UnionSweeper, union
-from tasks.ranges import Count, require
+from bench.jobs.errors import ConfigError
+from bench.sweep.launcher import check_settings
+from bench.sweep.sweeper import RunsFailed, UnionSweeper
+from tasks.ranges import Count, CountOrZero
 
 log = logging.getLogger(__name__)
 
@@ -23,22 +26,31 @@ class SearchSweeper(UnionSweeper):
     diverged or failed. Trials are asked for `at_once` at a time, for all combinations together, so that they share
     packs. The best setting is then trained with `confirm` seeds that the search has not seen: those runs, and no
     others, stand in the results folder, and their `selection` says how they were chosen; the search's own stand in
-    `tuning` below it. Nothing else is kept: the same command asks the same trials again and finds them finished.
+    `tuning` below it. Where no setting has a finite loss there is none to confirm. Nothing else is kept: the same
+    command asks the same trials again and finds them finished.
 
     space: what is searched, each as `KEY SCALE LOW HIGH`, the scale `log` or `linear`. seed: of the search.
-    Raises ValueError on numbers out of range or where optuna is not installed, ConfigError if only a plan is asked for.
+    Raises ConfigError on numbers out of range, where optuna is not installed, or if only a plan is asked for.
     """
 
-    def __init__(self, space: Sequence[str], trials: Count, at_once: Count, confirm: Count, seed: int) -> None:
-        require(SearchSweeper.__init__, locals(), "hydra.sweeper.")
+    def __init__(self, space: Sequence[str], trials: Count, at_once: Count, confirm: Count, seed: CountOrZero) -> None:
+        super().__init__()
+        given = {"trials": trials, "at_once": at_once, "confirm": confirm, "seed": seed}
+        check_settings(SearchSweeper.__init__, "hydra.sweeper", given)
         try:
             import optuna
         except ImportError:
-            raise ValueError(
+            raise ConfigError(
                 "hydra/sweeper=search: needs optuna; pip install 'recurrent-memory-bench[search]'"
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna = optuna
+        if (
+            isinstance(space, str)
+            or not isinstance(space, Sequence)
+            or not all(isinstance(line, str) for line in space)
+        ):
+            raise ConfigError(f"hydra.sweeper.space={space}: must be a list of KEY SCALE LOW HIGH")
         self.space = {line.split()[0]: self._stretch(line) for line in space}
         self.trials, self.at_once, self.confirm, self.seed = trials, at_once, confirm, seed
 
@@ -48,32 +60,61 @@ class SearchSweeper(UnionSweeper):
             logarithmic = {"log": True, "linear": False}[scale]
             return self.optuna.distributions.FloatDistribution(float(low), float(high), log=logarithmic)
         except (KeyError, ValueError):
-            raise ValueError(
+            raise ConfigError(
                 f"hydra.sweeper.space: {line}: use KEY SCALE LOW HIGH, such as optimizer.lr log 1e-4 1e-1, LOW < HIGH"
             ) from None
 
     def sweep(self, arguments: list[str]) -> object:
         assert self.config is not None
         if getattr(self.launcher, "dry_run", False):
-            from bench.jobs.build import ConfigError  # not at the top: it imports torch
-
             raise ConfigError(
                 "hydra.launcher.dry_run=true: a search decides on its way; leave hydra/sweeper=search out"
             )
-        jobs = union(list(self.config.sweep), arguments)
-        questions = list(dict.fromkeys(tuple(part for part in job if not _is_seed(part)) for job in jobs))
-        seeds = sorted({int(part.split("=")[1]) for job in jobs for part in job if _is_seed(part)}) or [0]
+        jobs = self.jobs(arguments)
+        questions = list(dict.fromkeys(tuple(part for part in job if not self._is(part, "seed")) for job in jobs))
+        seeds = sorted({self._seed(part) for job in jobs for part in job if self._is(part, "seed")}) or [0]
         best = self._searched(questions, seeds)
         fresh = list(itertools.islice((seed for seed in itertools.count() if seed not in seeds), self.confirm))
         how = f"{', '.join(self.space)} searched: the best of {self.trials} on seeds {', '.join(map(str, seeds))}"
         said = f"selection='{how}; these are fresh'"
-        return self.launched(
-            [[*question, said, *setting, f"seed={seed}"] for question, setting in best.items() for seed in fresh]
-        )
+        confirmed = [
+            [*question, said, *setting, f"seed={seed}"]
+            for question, setting in best.items()
+            if setting is not None
+            for seed in fresh
+        ]
+        returns = self.launched(confirmed) if confirmed else []
+        lost = sum(setting is None for setting in best.values())
+        if lost:
+            raise RunsFailed(
+                f"{lost} of {len(best)} searches found no setting with a finite loss, and confirmed none; "
+                "search elsewhere: hydra.sweeper.space=['KEY SCALE LOW HIGH']"
+            )
+        return returns
 
-    def _searched(self, questions: Sequence[tuple[str, ...]], seeds: Sequence[int]) -> dict[tuple[str, ...], list[str]]:
-        """The best setting of every question, as overrides."""
+    def _is(self, override: str, key: str) -> bool:
+        return self.parser.parse_override(override).key_or_group == key
+
+    def _seed(self, override: str) -> int:
+        seed = self.parser.parse_override(override).value()
+        if type(seed) is not int:
+            raise ConfigError(f"{override}: must be a whole number")
+        return seed
+
+    def _tuning(self, question: Sequence[str]) -> list[str]:
+        """The question, with the folder in which its trials stand: below that of its results."""
         assert self.config is not None
+        folder = OmegaConf.to_container(self.config, resolve=False)["results"]  # type: ignore[index,call-overload]
+        for part in question:
+            if self._is(part, "results"):
+                folder = self.parser.parse_override(part).value()
+        below = f"{folder}/tuning".replace("'", "\\'")
+        return [*(part for part in question if not self._is(part, "results")), f"results='{below}'"]
+
+    def _searched(
+        self, questions: Sequence[tuple[str, ...]], seeds: Sequence[int]
+    ) -> dict[tuple[str, ...], list[str] | None]:
+        """The best setting of every question, as overrides; None where no loss is finite."""
         sampler = self.optuna.samplers.TPESampler
         studies = {
             question: self.optuna.create_study(sampler=sampler(seed=self.seed, constant_liar=True))
@@ -82,32 +123,23 @@ class SearchSweeper(UnionSweeper):
         for start in range(0, self.trials, self.at_once):
             count = min(self.at_once, self.trials - start)
             asked = [(q, study.ask(self.space)) for q, study in studies.items() for _ in range(count)]
-            tuning = f"results={self.config.results}/tuning"
             jobs = [
-                [
-                    *(part for part in q if not part.startswith("results=")),
-                    tuning,
-                    *_overrides(trial.params),
-                    f"seed={seed}",
-                ]
-                for q, trial in asked
-                for seed in seeds
+                [*self._tuning(q), *_overrides(trial.params), f"seed={seed}"] for q, trial in asked for seed in seeds
             ]
             losses = iter(map(_loss, self.launcher.launch(jobs, initial_job_idx=0)))
             for q, trial in asked:
                 studies[q].tell(trial, sum(next(losses) for _ in seeds) / len(seeds))
         shared = set.intersection(*map(set, questions))
+        best: dict[tuple[str, ...], list[str] | None] = {}
         for q, study in studies.items():
-            log.info(
-                "best of %d trials%s: %s, loss %.4g",
-                *(self.trials, "".join(f", {part}" for part in q if part not in shared)),
-                *(" ".join(_overrides(study.best_params)), study.best_value),
-            )
-        return {question: _overrides(study.best_params) for question, study in studies.items()}
-
-
-def _is_seed(override: str) -> bool:
-    return override.startswith("seed=")
+            of = f"{self.trials} trials" + "".join(f", {part}" for part in q if part not in shared)
+            if not math.isfinite(study.best_value):
+                log.warning("none of %s has a finite loss", of)
+                best[q] = None
+                continue
+            best[q] = setting = _overrides(study.best_params)
+            log.info("best of %s: %s, loss %.4g", of, " ".join(setting), study.best_value)
+        return best
 
 
 def _overrides(setting: Mapping[str, float]) -> list[str]:

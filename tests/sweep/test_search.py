@@ -1,10 +1,10 @@
 """Settings are searched on tuning seeds, trial by trial in packs, and confirmed on fresh ones."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 from bench.__main__ import main
 from bench.runs.tables import load
@@ -38,7 +38,7 @@ class Launcher:
 
 def searched(trials=40, at_once=8):
     sweeper = SearchSweeper(["optimizer.lr log 1e-4 1e-1"], trials, at_once, confirm=3, seed=0)
-    sweeper.config, sweeper.launcher = SimpleNamespace(sweep=[], results="x"), Launcher()
+    sweeper.config, sweeper.launcher = OmegaConf.create({"sweep": [], "results": "x"}), Launcher()
     sweeper.sweep(["cell=tanh,lstm", "seed=1,3"])
     return sweeper.launcher.launched
 
@@ -48,7 +48,7 @@ def test_the_best_setting_is_found_and_confirmed_on_fresh_seeds():
     assert [len(jobs) for jobs in tuning] == [
         2 * 8 * 2
     ] * 5  # cells, trials at once, seeds: one launch, so shared packs
-    assert all(job[-1] in ("seed=1", "seed=3") and "results=x/tuning" in job for jobs in tuning for job in jobs)
+    assert all(job[-1] in ("seed=1", "seed=3") and "results='x/tuning'" in job for jobs in tuning for job in jobs)
     assert [(job[0], job[-1]) for job in confirmed] == [
         (f"cell={cell}", f"seed={seed}") for cell in ("tanh", "lstm") for seed in (0, 2, 4)
     ]
@@ -68,7 +68,7 @@ def test_a_search_of_two_cells_and_what_it_leaves(tmp_path, capsys):
     assert said.count("runs to train: 12, packs: 2 of width 6") == 2
     assert "best of 6 trials, cell=lstm: optimizer.lr=" in said
     runs, tuning = load(tmp_path / "found").runs, load(tmp_path / "found" / "tuning").runs
-    assert runs.groupby("cell")["seed"].agg(list).to_dict() == {"lstm": [0, 1], "tanh": [0, 1]}
+    assert runs.groupby("cell")["seed"].agg(sorted).to_dict() == {"lstm": [0, 1], "tanh": [0, 1]}
     assert runs["selection"].unique().tolist() == [
         "optimizer.lr, clipping.threshold searched: the best of 6 on seeds 100, 101; these are fresh"
     ]
@@ -81,10 +81,50 @@ def test_a_search_of_two_cells_and_what_it_leaves(tmp_path, capsys):
     assert "to train" not in capsys.readouterr().err
 
 
+DIVERGING = ["hydra.sweeper.space=[clipping.threshold log 1e300 1e301]", "optimizer=sgd", "optimizer.lr=1e30"]
+
+
+def test_a_search_in_which_every_trial_diverges_confirms_none(tmp_path, capsys):
+    found = tmp_path / "found"
+    assert main([*SMALL, *SEARCH, *DIVERGING, f"results={found}"]) == 1
+    *_, warned, last = capsys.readouterr().err.strip().splitlines()
+    assert warned == "none of 6 trials has a finite loss"
+    assert last.startswith(
+        "bench: 1 of 1 searches found no setting with a finite loss, and confirmed none; search else"
+    )
+    assert not list(found.glob("*/config.yaml"))
+    assert len(load(found / "tuning").runs) == 6
+
+
+def test_a_search_confirms_what_it_has_found_where_another_finds_nothing(tmp_path, capsys):
+    """With a rate of 0 nothing diverges."""
+    found = tmp_path / "found"
+    rates = [*SMALL, *SEARCH, *DIVERGING[:2], "optimizer.lr=1e30,0", f"results={found}"]
+    assert main(rates) == 1
+    said = capsys.readouterr().err
+    assert "none of 6 trials, optimizer.lr=1e+30 has a finite loss" in said
+    assert "best of 6 trials, optimizer.lr=0: " in said
+    assert "bench: 1 of 2 searches found no setting" in said
+    assert set(load(found).runs["optimizer.lr"]) == {0}
+
+
+def test_each_search_keeps_its_trials_below_its_own_results(tmp_path):
+    one = [*SMALL, *SEARCH, "hydra.sweeper.trials=1", "hydra.sweeper.confirm=1", "task.length=6,7"]
+    assert main([*one, f"results='{tmp_path}/a b T${{task.length}}'"]) == 0
+    for length in (6, 7):
+        folder = tmp_path / f"a b T{length}"
+        assert load(folder).runs["task.length"].tolist() == load(folder / "tuning").runs["task.length"].tolist()
+
+
 @pytest.mark.parametrize(
     ("mistake", "said"),
     [
-        ("hydra.sweeper.trials=0", "hydra.sweeper.trials=0: must be a whole number >= 1"),
+        ("hydra.sweeper.trials=0", "bench: hydra.sweeper.trials=0: must be a whole number >= 1"),
+        ("hydra.sweeper.seed=-1", "bench: hydra.sweeper.seed=-1: must be a whole number >= 0"),
+        ("hydra.sweeper.confirm=many", "bench: hydra.sweeper.confirm=many: must be a whole number"),
+        ("hydra.sweeper.space=5", "bench: hydra.sweeper.space=5: must be a list of KEY SCALE LOW HIGH"),
+        ("+hydra.sweeper.foo=5", "bench: hydra.sweeper.foo: no such key"),
+        ("seed=abc", "bench: seed=abc: must be a whole number"),
         (
             "hydra.sweeper.space=[optimizer.lr log 1e-1 1e-4]",
             "hydra.sweeper.space: optimizer.lr log 1e-1 1e-4: use KEY",

@@ -10,6 +10,7 @@ import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import open_dict
 
@@ -19,7 +20,7 @@ from bench.engines.compiled import Compiled, Pass
 from bench.jobs.compose import composed, plain
 from bench.jobs.job import checked_job
 from bench.sweep import executors as places
-from bench.sweep import planning, worker
+from bench.sweep import planning, progress, worker
 from bench.sweep.executors import PackJob, TaskExecutor, WorkerExecutor
 from bench.sweep.launcher import Composer, PackLauncher
 from bench.sweep.packs import packs, taken
@@ -29,11 +30,12 @@ from bench.sweep.worker import Order
 from bench.training.data import CHUNK
 
 BIG = 2.0**40
+PARSER = OverridesParser.create()
 DRY = "hydra.launcher.dry_run=true"
 
 
 def test_union_of_products_without_duplicates():
-    jobs = union(["a=1 b=1,2", "a=1,3 b=2"], ["seed=0,1"])
+    jobs = union(["a=1 b=1,2", "a=1,3 b=2"], ["seed=0,1"], PARSER)
     assert jobs == [
         *(["seed=" + s, "a=1", "b=" + b] for s in "01" for b in "12"),
         *(["seed=" + s, "a=3", "b=2"] for s in "01"),
@@ -41,17 +43,17 @@ def test_union_of_products_without_duplicates():
 
 
 def test_command_line_replaces_a_key_of_every_set():
-    assert union(["a=1 seed=range(3)", "a=2 seed=range(3)"], ["seed=7"]) == [
+    assert union(["a=1 seed=range(3)", "a=2 seed=range(3)"], ["seed=7"], PARSER) == [
         ["seed=7", "a=1"],
         ["seed=7", "a=2"],
     ]
 
 
 def test_without_sets_it_is_hydras_product():
-    assert union([], ["x=1,10,.inf", "y=range(2)"]) == [
+    assert union([], ["x=1,10,.inf", "y=range(2)"], PARSER) == [
         [f"x={x}", f"y={y}"] for x in ("1", "10", ".inf") for y in (0, 1)
     ]
-    assert union([], []) == [[]]
+    assert union([], [], PARSER) == [[]]
 
 
 @pytest.fixture
@@ -324,3 +326,18 @@ def test_packs_side_by_side_end_with_the_last():
     assert planning.makespan([1.0, 2.0, 3.0], 1) == 6
     assert planning.makespan([2.0, 2.0, 3.0, 1.0], 2) == 4
     assert planning.makespan([], 2) == 0
+
+
+def test_a_sweep_that_has_no_pace_yet_makes_no_forecast(monkeypatch, caplog):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "tqdm", lambda **rest: SimpleNamespace(update=lambda done: None, disable=True))
+    caplog.set_level("INFO")
+    with_bar = SweepProgress({"a": 100, "b": 100}, {}).__enter__()
+    for seconds, update in ((31, 0), (62, 62)):
+        clock[0] = seconds
+        with_bar.advance({"a": (update, False)})
+    assert caplog.messages == [
+        "0 of 2 replicas done, 0 % of the updates at 0 per second, 0 % solved",
+        "0 of 2 replicas done, 31 % of the updates at 1 per second, 138 s left, 0 % solved",
+    ]
