@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bench.analysis.table import Table
 from bench.engines.engine import Interventions, Masks, Program
-from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
+from bench.jobs.errors import ConfigError
 from bench.jobs.job import checked_job
 from bench.methods.remedies.remedy import PackView
 from bench.pack.streams import Stream

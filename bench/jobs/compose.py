@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
-from bench.jobs.build import ConfigError, build, chosen_class, converted
+from bench.jobs.build import build, chosen_class, converted
+from bench.jobs.errors import ConfigError
 from bench.jobs.keys import OF_SWEEPS, check_keys, packages
 from bench.nets.cells.cell import Cell
 from bench.nets.network import Network

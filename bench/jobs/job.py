@@ -12,7 +12,8 @@ import torch
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
-from bench.jobs.build import ConfigError, build, converted
+from bench.jobs.build import build, converted
+from bench.jobs.errors import ConfigError
 from bench.jobs.keys import packages
 from bench.jobs.limits import Budget, Checkpoints
 from bench.training.replica import Replica

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bench.jobs.build import ConfigError
+from bench.jobs.errors import ConfigError
 from bench.jobs.suggestions import meant
 from bench.pack.identity import HOW, OWN_PACKAGES
 from bench.training.replica import Replica

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.jobs.build import ConfigError
+from bench.jobs.errors import ConfigError
 from bench.sweep.executors import PackJob, TaskExecutor
 from bench.sweep.order import Lost, Order
 from bench.sweep.progress import SweepProgress
