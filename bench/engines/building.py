@@ -1,8 +1,9 @@
-"""A C source becomes a library once per machine: with the system's compiler, at first use, in a cache folder."""
+"""C text becomes a library once per machine: with the system's compiler, at first use, in a cache folder."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import logging
 import os
@@ -25,26 +26,33 @@ class NoCompiler(Exception):
     """Why the source cannot be compiled here."""
 
 
-def load(source: Path, *definitions: str, march: str = "native") -> ctypes.CDLL:
-    """The library of a source with preprocessor definitions, from the cache or compiled now.
+def load(
+    text: str, *definitions: str, headers: Path | None = None, part: str | None = None, march: str = "native"
+) -> ctypes.CDLL:
+    """The library of a C text with preprocessor definitions, from the cache or compiled now.
 
-    march: the compiler's name of an instruction set that this CPU has; "native" is all that it has.
+    headers: the folder of the files that it includes. part: another text, which is compiled once for all that it is
+    linked with. march: the compiler's name of an instruction set that this CPU has; "native" is all that it has.
 
-    Its name is a digest of the source and the headers beside it, the command, and what the compiler says of itself and
-    of this CPU. Where the cache cannot be written, or nothing can be run from there, it is compiled into a temporary
-    folder.
+    A file's name is a digest of the text, the headers, the command, and what the compiler says of itself
+    and of this CPU. Where the cache cannot be written, or nothing can be run from there, all is compiled into a
+    temporary folder.
     Raises NoCompiler.
     """
-    compiler = _compiler()
-    command = [*compiler, *FLAGS, f"-march={march}", *(f"-D{name}" for name in definitions)]
-    about = _run([*command, "-dM", "-E", "-x", "c", os.devnull])  # its version and all that it can tell of the CPU
-    text = b"".join(path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h"))))
-    digest = hashlib.blake2b(text + repr(command).encode() + about, digest_size=12).hexdigest()
+    command = [*_compiler(), *FLAGS, f"-march={march}", "-fPIC", *(f"-D{name}" for name in definitions)]
+    files = sorted(headers.glob("*.h")) if headers else []
+    about = [*(file.read_bytes() for file in files), repr(command).encode(), _about(tuple(command))]
+    command += [f"-I{headers}"] if headers else []
+
+    def built(folder: Path) -> ctypes.CDLL:
+        parts = [] if part is None else [_built(command, part, folder, ".o", [], about)]
+        return ctypes.CDLL(str(_built(command, text, folder, ".so", parts, [*about, (part or "").encode()])))
+
     try:
-        return _loaded(command, source, cache_folder() / f"{source.stem}-{digest}.so")
+        return built(cache_folder())
     except OSError:
         with tempfile.TemporaryDirectory() as folder:  # once loaded, a library needs no file
-            return _loaded(command, source, Path(folder) / f"{source.stem}.so")
+            return built(Path(folder))
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -54,6 +62,12 @@ def instruction_sets() -> tuple[str, ...]:
     """
     about = _run([*_compiler(), "-march=native", "-dM", "-E", "-x", "c", os.devnull])
     return ("native", "x86-64-v3") if b" __AVX512F__ " in about else ("native",)
+
+
+@functools.cache
+def _about(command: tuple[str, ...]) -> bytes:
+    """The compiler's version and all that it can tell of the CPU."""
+    return _run([*command, "-dM", "-E", "-x", "c", os.devnull])
 
 
 def cache_folder() -> Path:
@@ -69,23 +83,30 @@ def _compiler() -> list[str]:
     raise NoCompiler(f"found no C compiler ($CC, {', '.join(COMPILERS)})")
 
 
-def _loaded(command: Sequence[str], source: Path, library: Path) -> ctypes.CDLL:
+def _built(
+    command: Sequence[str], text: str, folder: Path, ending: str, parts: Sequence[Path], about: Sequence[bytes]
+) -> Path:
     """Several processes may come here at once: each compiles under a name of its own, and the last one's stays."""
-    library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not library.exists():
-        handle, temporary = tempfile.mkstemp(suffix=".so", dir=library.parent)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    digest = hashlib.blake2b(b"\0".join([text.encode(), *about]), digest_size=12).hexdigest()
+    file = folder / f"kernel-{digest}{ending}"
+    if not file.exists():
+        handle, temporary = tempfile.mkstemp(suffix=ending, dir=folder)
         os.close(handle)
+        kind = ["-c"] if ending == ".o" else ["-shared"]
+        linked = ["-x", "none", *map(str, parts), "-lm"] if ending == ".so" else []
         try:
-            _run([*command, "-shared", "-fPIC", str(source), "-o", temporary, "-lm"])
-            os.replace(temporary, library)
+            _run([*command, *kind, "-x", "c", "-", "-o", temporary, *linked], text)
+            os.replace(temporary, file)
         finally:
             Path(temporary).unlink(missing_ok=True)
-    return ctypes.CDLL(str(library))
+    return file
 
 
-def _run(command: Sequence[str]) -> bytes:
+def _run(command: Sequence[str], text: str = "") -> bytes:
     try:
-        return subprocess.run(command, capture_output=True, check=True, timeout=SECONDS).stdout
+        return subprocess.run(command, input=text.encode(), capture_output=True, check=True, timeout=SECONDS).stdout
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").splitlines()
-        raise NoCompiler(f"{command[0]} failed: {said[0] if said else error}") from None
+        first = next((line for line in said if "error" in line), said[0] if said else error)
+        raise NoCompiler(f"{command[0]} failed: {first}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
-from bench.nets.cells.cell import State, held
+from bench.nets.cells.cell import Cell, State, Weights, held
 from bench.nets.network import Network
 from tasks.task import Batch, Task
 
@@ -31,19 +32,22 @@ class EagerProgram(Program):
     """dL/dh_t is read off the graph, where h_t keeps the gradient of all that comes after it: the total derivative.
 
     A replica's bits must depend neither on its place in a vector register nor on how torch multiplies a single matrix.
-    So a pack runs as one program where H fills whole registers and else replica by replica, and never alone: next to a
-    single replica runs its own copy.
+    So a pack runs as one program where each replica's state [B, H] fills whole registers, with a copy of the last
+    replica at its end: what torch does number by number at the end of a tensor, where no register is full, it does to
+    the copy. Where that does not reach, a replica runs by itself, next to its own copy.
     """
 
-    def _programs(self, replicas: int) -> Iterator[tuple[list[int], int]]:
+    def _programs(self, replicas: int, sequences: int) -> Iterator[tuple[list[int], int]]:
         """Which replicas run as one program, and how many of them are no copies."""
-        width = replicas if self.network.cell.hidden % WHOLE_REGISTERS == 0 else 1
+        sizes = [math.prod(self.network.shape(name)) for name in self.network.cell.parameters]
+        whole = sequences * self.network.cell.hidden % WHOLE_REGISTERS == 0 and min(sizes) >= WHOLE_REGISTERS
+        width = replicas if whole else 1
         for first in range(0, replicas, width):
-            yield [first, first] if width == 1 else list(range(width)), width
+            yield [*range(first, first + width), first + width - 1], width
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         parts = []
-        for rows, width in self._programs(len(flat)):
+        for rows, width in self._programs(*batch.inputs.shape[:2]):
             chosen = Masks(*(mask if mask is None else mask[rows] for mask in masks))
             chosen_program = EagerProgram(self.network, self.task, self.interventions.at(rows))
             loss, gradient, traces = chosen_program._gradients(flat[rows], batch.at(rows), trace, chosen)
@@ -74,7 +78,7 @@ class EagerProgram(Program):
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
         parts = []
-        for rows, width in self._programs(len(flat)):
+        for rows, width in self._programs(*batch.inputs.shape[:2]):
             outputs, alive = self._answers(flat[rows], batch.at(rows))
             parts.append(Answers(outputs[:width], alive[:width]))
         return Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -92,18 +96,30 @@ class EagerProgram(Program):
 
         What a sequence that has ended would have gone on to is among the states, but nothing comes of it.
         """
-        weights = self.network.cell.prepared(self.network.views(flat))
+        weights = self._prepared(flat)
         before = self.network.zero_state(weights, batch.inputs.shape[-3])
+        if torch.is_grad_enabled():  # a part of the state that no parameter leads to has a gradient like any other
+            before = tuple(part.clone().requires_grad_() for part in before)
         states = []
         for t, x in enumerate(batch.inputs.unbind(-2)):
             seen = before if masks.recurrent is None else (before[0] * masks.recurrent, *before[1:])
-            states.append(self.network.cell.step(weights, x, seen))
+            after = self.network.cell.step(weights, x, seen)
+            # a part that is handed on as it is gets a gradient of its own: that of its later use alone
+            states.append(tuple(part.clone() if any(part is old for old in seen) else part for part in after))
             before = states[t] if batch.lengths is None else held(states[t], before, batch.lengths <= t)
         hidden = torch.stack([states[t][0] for t in self.read], dim=-2)
         if masks.readout is not None:
             hidden = hidden * masks.readout
         outputs = [self.network.readout(weights, h) for h in hidden.unbind(-2)]
         return states, self.scored(torch.stack(outputs, dim=-2), batch)
+
+    def _prepared(self, flat: Tensor) -> Weights:
+        """The weights as the cell prepares them, each replica's by itself, for torch exponentiates matrices in groups."""
+        cell, weights = self.network.cell, self.network.views(flat)
+        if type(cell).prepared is Cell.prepared:
+            return weights
+        alone = [cell.prepared(self.network.views(row)) for row in flat]
+        return {name: torch.stack([own[name] for own in alone]) for name in alone[0]}
 
     def _trace(self, states: list[State], batch: Batch) -> dict[str, Tensor]:
         """||dL^(b)/dh_t||: the pack's loss is a mean over B sequences, so a sequence's own is B times its share."""

@@ -57,7 +57,7 @@ def register_sums(march: str) -> tuple[Callable[[], object], float]:
 
     march: the compiler's name of an instruction set. Raises NoCompiler.
     """
-    library = building.load(Path(__file__).with_name("peak.c"), march=march)
+    library = building.load(Path(__file__).with_name("peak.c").read_text(), march=march)
     rounds, number = ctypes.c_int64(1_000_000), ctypes.c_float(0.5)
     library.operations.restype, library.multiply_and_add.restype = ctypes.c_int64, ctypes.c_float
     return functools.partial(library.multiply_and_add, rounds, number, number), float(library.operations(rounds))

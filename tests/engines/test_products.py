@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from bench.engines import building, compiled
+from bench.engines import building, compiled, kernels
 
 pytestmark = [
     pytest.mark.skipif(not compiled.available(), reason="there is no C compiler"),
@@ -36,7 +36,7 @@ void spilling(const real *left, ptrdiff_t row, const real *right, ptrdiff_t coun
 def assembly(source, march, definition):
     """Functions by name, each a list of its instructions and labels."""
     command = [*building._compiler(), *building.FLAGS, f"-march={march}", f"-D{definition}"]
-    options = [f"-I{compiled.SOURCE.parent}", "-S", "-x", "c", "-", "-o", "-"]
+    options = [f"-I{kernels.HEADERS}", "-S", "-x", "c", "-", "-o", "-"]
     run = subprocess.run([*command, *options], input=source, capture_output=True, text=True, check=False)
     if "march" in run.stderr:
         pytest.skip(f"the compiler does not know {march}")

@@ -45,7 +45,7 @@ class GRU(Cell):
         x_r, x_z, x_n = from_x.unbind(-3)
         r, z = torch.sigmoid(r + x_r), torch.sigmoid(z + x_z)
         n = torch.tanh(x_n + r * (recurrent + weights["b_hn"][..., None, :]))
-        return ((1 - z) * n + z * h,)
+        return (n + z * (h - n),)
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return {f"W_h{gate}": block for gate, block in zip(self.gates, weights["W_hh"].unbind(-3), strict=True)}

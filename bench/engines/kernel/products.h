@@ -71,14 +71,28 @@ typedef struct {
     ptrdiff_t packed; /* how many rows `pack` has laid out at `right`, or 0 if it has not */
 } term;
 
+enum { TERMS = 12 }; /* most that a sum has */
+
 typedef struct {
     const real *start;
     ptrdiff_t start_row; /* 0: every row starts alike */
     real *out;
     ptrdiff_t out_row;
     int terms;
-    term term[5]; /* four blocks and the readout */
+    term term[TERMS];
 } product;
+
+/* The columns of a product are cut into panels of nearly equal width. */
+INLINE ptrdiff_t vectors_of(ptrdiff_t columns) { return (columns + LANES - 1) / LANES; }
+INLINE ptrdiff_t panels_of(ptrdiff_t columns) { return (vectors_of(columns) + COLUMNS - 1) / COLUMNS; }
+INLINE ptrdiff_t width_of(ptrdiff_t columns, ptrdiff_t panel) {
+    return (vectors_of(columns) + panel) / panels_of(columns);
+}
+
+#ifdef TILES_ELSEWHERE /* compiled once, in `products.c`, for all that is linked with it */
+void multiply_elsewhere(const product *p, ptrdiff_t rows, ptrdiff_t columns);
+#define multiply multiply_elsewhere
+#else
 
 /* `columns` vectors of a row, of which the last is only half a vector if it is `halved`.
 
@@ -168,13 +182,6 @@ enum { HALVES = 0 };
 static tile_function *const TILE_OF[][COLUMNS][ROWS] = {{OF(1, 0), OF(2, 0), OF(3, 0)}};
 #endif
 
-/* The columns of a product are cut into panels of nearly equal width. */
-INLINE ptrdiff_t vectors_of(ptrdiff_t columns) { return (columns + LANES - 1) / LANES; }
-INLINE ptrdiff_t panels_of(ptrdiff_t columns) { return (vectors_of(columns) + COLUMNS - 1) / COLUMNS; }
-INLINE ptrdiff_t width_of(ptrdiff_t columns, ptrdiff_t panel) {
-    return (vectors_of(columns) + panel) / panels_of(columns);
-}
-
 /* `rows` x `columns` numbers; of what lies between `columns` and the next whole vector nothing may be expected. Where
    vectors are long their last half is left out if nothing is there: H = 100 would take 7 vectors of 16, and takes
    6 1/2. */
@@ -191,6 +198,8 @@ static void multiply(const product *p, ptrdiff_t rows, ptrdiff_t columns) {
         column += wide * LANES;
     }
 }
+
+#endif
 
 /* Whether a matrix that is used many times and whose rows are `width` numbers apart is worth packing. The rows of a
    panel, a multiple of 512 bytes apart, lie in an eighth of the cache's sets or less and throw each other out. Vectors

@@ -1,0 +1,1 @@
+"""From the `step` of a cell to C: tracing, differentiation, and the text of one step forward and back."""
