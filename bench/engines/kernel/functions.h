@@ -48,36 +48,97 @@ static const real SINE[] = {2.7557319e-6f, -1.9841270e-4f, 8.3333333e-3f, -0.166
 static const real COSINE[] = {-2.7557319e-7f, 2.4801587e-5f, -1.3888889e-3f, 4.1666667e-2f, -0.5f};
 #endif
 
-INLINE power exponential(vector x) {
-    const vector shifted = x * all((real)1.4426950408889634) + ROUND; /* its last bits are round(x / ln 2) */
-    const vector n = shifted - ROUND;
-    const vector r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    vector sum = all(SERIES[0]);
+/* Several side by side, where there are several: one is a chain of some twenty operations that wait for each other. */
+enum { SIDE_BY_SIDE = 4 };
+#define EACH(i) _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
+
+INLINE void exponentials(const int count, const vector *x, power *e) {
+    vector shifted[SIDE_BY_SIDE], r[SIDE_BY_SIDE], sum[SIDE_BY_SIDE];
+    EACH(i) {
+        shifted[i] = x[i] * all((real)1.4426950408889634) + ROUND; /* its last bits are round(x / ln 2) */
+        const vector n = shifted[i] - ROUND;
+        r[i] = (x[i] - n * LN2_HIGH) - n * LN2_LOW;
+        sum[i] = all(SERIES[0]);
+    }
 #pragma GCC unroll 16
-    for (size_t k = 1; k < sizeof SERIES / sizeof *SERIES; k++) sum = sum * r + SERIES[k];
-    const mask exponent = (mask)shifted - (mask)all(ROUND) + BIAS;
-    return (power){(vector)(exponent << EXPONENT), r * r * sum + r};
+    for (size_t k = 1; k < sizeof SERIES / sizeof *SERIES; k++) {
+        EACH(i) {
+            sum[i] = sum[i] * r[i] + SERIES[k];
+            IN_REGISTER(sum[i]); /* keeps them side by side */
+        }
+    }
+    EACH(i) {
+        const mask exponent = (mask)shifted[i] - (mask)all(ROUND) + BIAS;
+        e[i] = (power){(vector)(exponent << EXPONENT), r[i] * r[i] * sum[i] + r[i]};
+    }
 }
 
 /* (e^2|x| - 1) / (e^2|x| + 1), with the sign of x. */
-INLINE vector hyperbolic_tangent(vector x) {
-    const mask sign = (mask)x & (mask)all(-0.0f);
-    const vector doubled = 2 * (vector)((mask)x ^ sign);
-    const power e = exponential(where(doubled > SATURATED, all(SATURATED), doubled));
-    const vector less_one = e.scale * e.rest + (e.scale - 1);
-    return (vector)((mask)(less_one / (less_one + 2)) | sign);
+INLINE void hyperbolic_tangents(const int count, vector *x) {
+    vector doubled[SIDE_BY_SIDE];
+    power e[SIDE_BY_SIDE];
+    const mask sign = (mask)all(-0.0f);
+    EACH(i) {
+        const vector twice = 2 * (vector)((mask)x[i] & ~sign);
+        doubled[i] = where(twice > SATURATED, all(SATURATED), twice);
+    }
+    exponentials(count, doubled, e);
+    EACH(i) {
+        const vector less_one = e[i].scale * e[i].rest + (e[i].scale - 1);
+        x[i] = (vector)((mask)(less_one / (less_one + 2)) | ((mask)x[i] & sign));
+    }
 }
 
 /* 1 / (1 + e^-x), and 0 where e^-x would overflow */
-INLINE vector sigmoid(vector x) {
-    const power e = exponential(-where(x > LARGEST, all(LARGEST), x));
-    return zero_where(x < -LARGEST, 1 / (e.scale * e.rest + (e.scale + 1)));
+INLINE void sigmoids(const int count, vector *x) {
+    vector negative[SIDE_BY_SIDE];
+    power e[SIDE_BY_SIDE];
+    EACH(i) negative[i] = -where(x[i] > LARGEST, all(LARGEST), x[i]);
+    exponentials(count, negative, e);
+    EACH(i) x[i] = zero_where(x[i] < -LARGEST, 1 / (e[i].scale * e[i].rest + (e[i].scale + 1)));
 }
+
+/* Of `size` numbers, whole vectors. */
+#define OF_ALL(name, function) \
+    static void name(ptrdiff_t size, const real *from, real *to) { \
+        ptrdiff_t k = 0; \
+        const int count = SIDE_BY_SIDE; \
+        for (; k + count * LANES <= size; k += count * LANES) { \
+            vector x[SIDE_BY_SIDE]; \
+            EACH(i) x[i] = load(from + k + i * LANES); \
+            function(count, x); \
+            EACH(i) store(to + k + i * LANES, x[i]); \
+        } \
+        for (; k < size; k += LANES) { \
+            vector x = load(from + k); \
+            function(1, &x); \
+            store(to + k, x); \
+        } \
+    }
+OF_ALL(tanh_of, hyperbolic_tangents)
+OF_ALL(sigmoid_of, sigmoids)
 
 /* e^x for x <= 0, and 0 where it would be less than the smallest number */
 INLINE vector decay(vector x) {
-    const power e = exponential(x);
+    power e;
+    exponentials(1, &x, &e);
     return zero_where(x < -LARGEST, e.scale * e.rest + e.scale);
+}
+
+INLINE power exponential(vector x) {
+    power e;
+    exponentials(1, &x, &e);
+    return e;
+}
+
+INLINE vector hyperbolic_tangent(vector x) {
+    hyperbolic_tangents(1, &x);
+    return x;
+}
+
+INLINE vector sigmoid(vector x) {
+    sigmoids(1, &x);
+    return x;
 }
 
 /* e^x, through denormal numbers down to 0 and up to infinity: 2^n in two factors, for n may be larger than a factor's */

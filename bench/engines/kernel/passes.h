@@ -183,7 +183,7 @@ int gradients(const shape *s, int64_t first, int64_t last, const real *parameter
         const real *mask = m->readout ? m->readout + r * read * s->width : NULL;
         w.parameters = parameters + r * s->row, w.gradient = gradients + r * s->row;
         w.inputs = inputs + r * trace * s->inputs;
-        w.threshold = thresholds ? thresholds[r] : INFINITY;
+        w.threshold = thresholds ? thresholds[r] : INFINITY, w.traced = norms != NULL;
         look_through(s, &w, m, r);
         forward_one(s, &w, ends, 1, mask, w.array[OUTPUTS]);
         if (s->loss != GIVEN &&

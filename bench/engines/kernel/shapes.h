@@ -28,6 +28,7 @@ typedef struct {
     real *gradient;         /* likewise */
     const real *inputs;     /* [B][T][I] */
     double threshold;       /* of clipping on the way back */
+    int traced;             /* whether the norms of dL/d(state) are asked for */
     real *array[ARRAYS];
 } pass;
 

@@ -24,7 +24,8 @@ class Operation:
     c: on vectors; {0}, {1} stand for its inputs. torch: the same on tensors.
     derivative: from (d, y, *inputs), d = dL/dy, to dL/d(each input); None where there is none.
     costly: whether a result is rather kept for the way back than computed again.
-    condition: whether the result is yes or no.
+    condition: whether the result is yes or no. row: C that does it to a whole row in memory, where that is faster than
+    together with others: a long chain of operations for each vector, so that several are done side by side.
     """
 
     c: str
@@ -32,6 +33,7 @@ class Operation:
     derivative: Callable[..., tuple[Node | None, ...]]
     costly: bool = False
     condition: bool = False
+    row: str = ""
 
 
 def apply(name: str, *inputs: Number) -> Node:
@@ -127,8 +129,8 @@ TABLE: dict[str, Operation] = {
     "mul": Operation("{0} * {1}", torch.mul, lambda d, y, a, b: (mul(d, b), mul(d, a))),
     "div": Operation("{0} / {1}", torch.div, _quotient, costly=True),
     "neg": Operation("-{0}", torch.neg, lambda d, y, a: (neg(d),)),
-    "tanh": Operation("hyperbolic_tangent({0})", torch.tanh, lambda d, y, a: (mul(d, sub(1, mul(y, y))),), True),
-    "sigmoid": Operation("sigmoid({0})", torch.sigmoid, lambda d, y, a: (mul(d, mul(y, sub(1, y))),), True),
+    "tanh": Operation("hyperbolic_tangent({0})", torch.tanh, lambda d, y, a: (mul(d, sub(1, mul(y, y))),), True, row="tanh_of"),
+    "sigmoid": Operation("sigmoid({0})", torch.sigmoid, lambda d, y, a: (mul(d, mul(y, sub(1, y))),), True, row="sigmoid_of"),
     "relu": Operation("positive({0})", torch.relu, lambda d, y, a: (where(apply("le", y, 0), 0, d),)),
     "softplus": Operation("softplus({0})", _softplus, lambda d, y, a: (mul(d, apply("sigmoid", a)),), True),
     "exp": Operation("power_of_e({0})", torch.exp, lambda d, y, a: (mul(d, y),), True),

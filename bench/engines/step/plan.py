@@ -11,7 +11,7 @@ from bench.engines.step.derivative import Backward, differentiated
 from bench.engines.step.graph import Node, Unsupported, ordered
 from bench.engines.step.keeping import kept
 from bench.engines.step.rows import Place
-from bench.engines.step.schedule import Level, Schedule
+from bench.engines.step.schedule import Schedule
 from bench.engines.step.trace import Step
 from bench.nets.network import MULTIPLE, padded
 
@@ -53,7 +53,7 @@ class Group:
 class Plan:
     """A step laid out: `forward` and `back` are its two ways, `places` and `places_back` where their nodes lie.
 
-    groups: the products of the way forward. deltas: where each dL/d(affine node) lies. sums: of operands whose derivative is
+    before: what a row is, by what becomes of it in the same place. groups: the products of the way forward. deltas: where each dL/d(affine node) lies. sums: of operands whose derivative is
     summed over sequences row by row, the node and the array.
     """
 
@@ -66,6 +66,7 @@ class Plan:
     deltas: dict[Node, Place] = field(default_factory=dict)
     sums: dict[Node, list[tuple[int, str]]] = field(default_factory=dict)
     opened: list[bool] = field(default_factory=list)
+    before: dict[Node, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.back: Backward = differentiated(self.step)
@@ -112,6 +113,8 @@ class Plan:
         for node in self.kept:
             if node not in self.places:
                 self.places[node] = [self._new("KEPT", "kept", node, "at")]
+        for source, node in self.before.items():
+            self.places[source] = self.places[node][:1]
         for node in self.forward.stored:
             if node not in self.places:
                 self.places[node] = [self._new("WORK", "once", node, "")]
@@ -121,22 +124,28 @@ class Plan:
         claims: dict[Node, Node] = {}
         schedule = self.forward
         for node in [*self.step.states, *self.kept]:
-            if node.units is None or node not in schedule.computed[schedule.levels[node]]:
+            if node.units is None or node.operation in ("affine", "pieces"):
                 continue
-            level = schedule.levels[node]
-            free = [
-                part
-                for part in _inside(node, schedule, level)
-                if part.operation == "affine"
-                and part.units == node.units
-                and part not in (*self.kept, *self.step.states, *claims.values())
-                and schedule.reads[part] == {level}
-                and schedule.levels[part].phase == level.phase
-            ]
-            if free:
-                claims[node] = free[0]
-                if node in self.step.states:
-                    self.places[free[0]] = self.places[node]
+            level, inside = schedule.levels[node], _inside(node, schedule)
+            if schedule.by_row(node):
+                (source,) = node.inputs
+                free = schedule.reads[source] == {level} and source not in (*self.kept, *self.step.states)
+                inside = [source] if source.operation == "affine" else []
+                if source in schedule.stored and source.operation != "affine" and free:
+                    self.before[source] = node
+                    level, inside = schedule.levels[source], _inside(source, schedule)
+            for part in inside:
+                if (
+                    part.operation == "affine"
+                    and part.units == node.units
+                    and part not in (*self.kept, *self.step.states, *claims.values())
+                    and schedule.reads[part] == {level}
+                    and schedule.levels[part].phase == level.phase
+                ):
+                    claims[node] = part
+                    if node in self.step.states:
+                        self.places[part] = self.places[node]
+                    break
         return claims
 
     def _place_group(self, number: int, members: Sequence[Node], claims: Mapping[Node, Node]) -> None:
@@ -257,13 +266,14 @@ def _leaf(node: Node, time: str) -> Place:
     return Place("SHOWN" if node.operation == "input" else "MASK")
 
 
-def _inside(node: Node, schedule: Schedule, level: Level) -> list[Node]:
-    """What a node is computed from within the same turn."""
-    found, waiting = [], list(node.inputs)
+def _inside(node: Node, schedule: Schedule) -> list[Node]:
+    """What a node is computed from within the same turn, and what is read for that."""
+    found: list[Node] = []
+    waiting = list(node.inputs)
     while waiting:
-        part = waiting.pop()
+        part = waiting.pop(0)
         if part not in found and not schedule.given(part):
             found.append(part)
-            if part.operation != "affine" and part not in schedule.stored and schedule.levels[part] <= level:
+            if part.operation != "affine" and part not in schedule.stored and part.operation != "sum":
                 waiting += part.inputs
     return found

@@ -93,9 +93,9 @@ class Rows:
     def _turn(self, level: Level) -> list[str]:
         schedule = self.schedule
         lines = []
-        for node in schedule.at(level, "pieces", "total"):
-            if schedule.by_row(node) and node in schedule.stored:
-                lines += self._pieces(node) if node.operation == "pieces" else self._clipped(node)
+        for node in schedule.order:
+            if schedule.levels.get(node) == level and schedule.by_row(node) and node in schedule.stored:
+                lines += self._whole_row(node)
         wanted = [node for node in schedule.order if node in schedule.computed[level]]
         self.own = set(wanted)
         for node in wanted:
@@ -131,7 +131,8 @@ class Rows:
             loop.lines.append(f"sum_{total} += zero_where(beyond(u, U{size}), {loop.name(node.inputs[0])});")
         for node in nodes:
             for place in self.target.places.get(node, ()):
-                loop.lines.append(f"store({self.pointer(place, f'W{size}')} + u, {loop.name(node)});")
+                asked = "if (w->traced) " if self._for_the_trace(node) else ""
+                loop.lines.append(f"{asked}store({self.pointer(place, f'W{size}')} + u, {loop.name(node)});")
             for number, array in self.target.sums.get(node, ()):
                 self.before[f"real *const sums_{number} = rows(s, w, {array}, 0);"] = None
                 loop.lines.append(f"store(sums_{number} + u, load(sums_{number} + u) + {loop.name(node)});")
@@ -141,6 +142,11 @@ class Rows:
         for node in sums:
             lines.append(f"const vector {self._row_name(node)} = all(sum_of_lanes(sum_{self.fresh(node)}));")
         return lines
+
+    def _for_the_trace(self, node: Node) -> bool:
+        """Whether a node is stored for its norm alone."""
+        schedule = self.schedule
+        return node.operation == "total" and schedule.reads[node] <= {schedule.levels[node]}
 
     def _row_name(self, node: Node) -> str:
         self.row_names[node] = self.fresh(node)
@@ -194,6 +200,18 @@ class Rows:
             self.before[f"const vector weight_{node.value} = all(*weight(s, w, {node.value}));"] = None
             return f"weight_{node.value}"
         return None
+
+    def _whole_row(self, node: Node) -> list[str]:
+        if node.operation == "pieces":
+            return self._pieces(node)
+        return self._clipped(node) if node.operation == "total" else self._by_function(node)
+
+    def _by_function(self, node: Node) -> list[str]:
+        (source,), size = node.inputs, self.units(node)
+        self.before[f"const ptrdiff_t W{size} = s->sizes[{2 * size + 1}];"] = None
+        width, function = f"W{size}", operations.TABLE[node.operation].row
+        start = self.pointer(self.target.places[source][0], width)
+        return [f"{function}({width}, {start}, {self.pointer(place, width)});" for place in self.target.places[node]]
 
     def _pieces(self, node: Node) -> list[str]:
         lines = []

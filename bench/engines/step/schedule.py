@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
+from bench.engines.step import operations
 from bench.engines.step.graph import LEAVES, Node, ordered
 from bench.engines.step.keeping import cheap
 
@@ -56,6 +57,8 @@ class Schedule:
 
     def by_row(self, node: Node) -> bool:
         """Whether it is made from whole rows in memory, in memory."""
+        if node.operation in operations.TABLE:
+            return bool(operations.TABLE[node.operation].row) and node.units is not None
         return node.operation == "pieces" or (node.operation == "total" and self.clipped)
 
     def _whole(self, node: Node) -> bool:
@@ -75,13 +78,15 @@ class Schedule:
         return [node for node in self.order if self.levels.get(node) == level and node.operation in operations]
 
     def _level(self, node: Node) -> Level:
-        before = max((self.levels[part] for part in node.inputs if not self.given(part)), default=None)
+        made = [part for part in node.inputs if not self.given(part)]
+        before = max((self.levels[part] for part in made), default=None)
         if node.operation == "affine":
             return Level(0 if before is None else before.phase + 1, 0)
         if node.operation == "sum":
             return Level(before.phase, before.turn + 1) if before else Level(0, 1)
-        if self.by_row(node):
-            return Level(before.phase, before.turn + 1) if before else START
+        if self.by_row(node):  # what has come into memory whole need not be waited for
+            ends = [Level(own.phase, own.turn + (not self._whole(part))) for part in made for own in [self.levels[part]]]
+            return max(ends, default=START)
         return before or START
 
     def store(self, node: Node) -> None:
@@ -93,6 +98,7 @@ class Schedule:
         if self._whole(node):
             for part in node.inputs:
                 self.store(part)
+                self.reads[part].add(level)
         else:
             self.computed[level][node] = None
             self._require(node, level)
