@@ -55,11 +55,36 @@ static void spread(ptrdiff_t rows, ptrdiff_t columns, const real *from, ptrdiff_
             for (ptrdiff_t n = 0; n < columns; n++) to[k * to_row + n] = from[k * from_row + n * from_step];
 }
 
+/* Of `count` rows of a matrix, how many are packed for products: all or none. Only rows that are whole vectors are. */
+INLINE ptrdiff_t packed(ptrdiff_t count, ptrdiff_t units, ptrdiff_t width) {
+    return units == width && worth_packing(width) ? count : 0;
+}
+
+/* The rows of a weight for products on the way back: packed, as `pack_weight` has left them, or as they lie. */
+INLINE const real *rows_back(const shape *s, const pass *w, int operand, int array, ptrdiff_t units, ptrdiff_t width) {
+    return packed(1, units, width) ? w->array[array] : weight(s, w, operand);
+}
+
+INLINE void pack_weight(const shape *s, const pass *w, int operand, int array, ptrdiff_t count, ptrdiff_t units,
+                        ptrdiff_t width) {
+    if (packed(1, units, width)) pack(count, units, weight(s, w, operand), width, 1, w->array[array]);
+}
+
 /* A weight of a step, its K rows and N columns copied side by side. */
 INLINE void spread_weight(const shape *s, const pass *w, int operand, ptrdiff_t rows, ptrdiff_t columns, real *to,
                           ptrdiff_t to_row) {
     const int64_t *o = s->operands + 3 * operand;
     spread(rows, columns, w->parameters + o[0], o[1], o[2], to, to_row);
+}
+
+/* The same, packed if that is worth it. */
+INLINE void lay_weight(const shape *s, const pass *w, int operand, ptrdiff_t rows, ptrdiff_t columns, real *to,
+                       ptrdiff_t to_row) {
+    const int64_t *o = s->operands + 3 * operand;
+    if (packed(rows, columns, to_row))
+        pack(rows, columns, w->parameters + o[0], o[1], o[2], to);
+    else
+        spread_weight(s, w, operand, rows, columns, to, to_row);
 }
 
 /* to[u] += from[u] */

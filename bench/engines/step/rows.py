@@ -93,8 +93,12 @@ class Rows:
     def _turn(self, level: Level) -> list[str]:
         schedule = self.schedule
         lines = []
-        for node in schedule.order:
-            if schedule.levels.get(node) == level and schedule.by_row(node) and node in schedule.stored:
+        whole = [node for node in schedule.order if schedule.levels.get(node) == level and node in schedule.stored]
+        whole = [node for node in whole if schedule.by_row(node)]
+        side_by_side = [node for node in whole if self._in_place(node)]
+        lines += self._by_functions(side_by_side)
+        for node in whole:
+            if node not in side_by_side:
                 lines += self._whole_row(node)
         wanted = [node for node in schedule.order if node in schedule.computed[level]]
         self.own = set(wanted)
@@ -205,6 +209,35 @@ class Rows:
         if node.operation == "pieces":
             return self._pieces(node)
         return self._clipped(node) if node.operation == "total" else self._by_function(node)
+
+    def _in_place(self, node: Node) -> bool:
+        """Whether it is a function of a product alone, in the place of that."""
+        (source, *_), places = node.inputs, self.target.places
+        product = node.operation in operations.TABLE and source.operation == "affine"
+        return product and places[node][0] == places[source][0]
+
+    def _by_functions(self, nodes: Sequence[Node]) -> list[str]:
+        """Functions of blocks of a row, blocks that lie side by side as one."""
+
+        def where(node: Node) -> tuple[str, Place]:
+            return operations.TABLE[node.operation].row, self.target.places[node][0]
+
+        runs: list[list[Node]] = []
+        for node in sorted(nodes, key=lambda node: (where(node)[0], where(node)[1].array, where(node)[1].slot)):
+            function, place = where(node)
+            if runs:
+                before, last = where(runs[-1][-1])
+                if before == function and last.array == place.array and last.slot + 1 == place.slot:
+                    runs[-1].append(node)
+                    continue
+            runs.append([node])
+        lines = []
+        for run in runs:
+            size, (function, place) = self.units(run[0]), where(run[0])
+            self.before[f"const ptrdiff_t W{size} = s->sizes[{2 * size + 1}];"] = None
+            start = self.pointer(place, f"W{size}")
+            lines.append(f"{function}({len(run)} * W{size}, {start}, {start});")
+        return lines
 
     def _by_function(self, node: Node) -> list[str]:
         (source,), size = node.inputs, self.units(node)

@@ -43,6 +43,7 @@ class _Writer:
         self.slots = {name: array.slots for name, array in self.arrays.items()}
         self.sizes, self.lengths, self.constants = Numbers(), Numbers(), Numbers()
         self.sizes.of(self.step.states[0].units or 1)
+        self.packed: dict[str, str] = {}  # what `pack_weight` is told of each array
         self.turned: dict[int, str] = {}  # matrices that lie [K, N], and their copies [N, K] for the way back
 
     def source(self) -> Source:
@@ -118,7 +119,8 @@ class _Writer:
                     )
                 for matrix, left, skipped in zip(node.value.matrices, node.inputs, self._skipped(group), strict=True):
                     what = f"{matrix.operand}, {self._count(left)}, {self._units(node)}"
-                    lines.append(f"    spread_weight(s, w, {what}, to + ({skipped}) * row, row);")
+                    function = "spread_weight" if left.operation == "input" else "lay_weight"
+                    lines.append(f"    {function}(s, w, {what}, to + ({skipped}) * row, row);")
                 lines.append("}")
         for operand, name in self.turned.items():
             units, across = (f"s->sizes[{2 * self.sizes.of(size)}]" for size in self.step.operands[operand].shape)
@@ -171,6 +173,8 @@ class _Writer:
         terms = []
         for left, skipped in zip(first.inputs, self._skipped(group), strict=True):
             right = f"right + ({skipped}) * row, row, {self._count(left)}"
+            if left.operation != "input":
+                right += f", packed({self._count(left)}, {self._units(first)}, row)"
             terms.append(f"{self._left(left, self.plan.places)}, {right}")
         return [
             "{",
@@ -193,14 +197,18 @@ class _Writer:
     # ---- back
 
     def _right_back(self, matrix: Matrix, units: int) -> str:
-        """C for the right side of a product on the way back, [N, K], and the length of its rows, for K `units`."""
-        width = f"s->sizes[{2 * self.sizes.of(units) + 1}]"
+        """C for the right side of a product on the way back, [N, K] for K `units`: rows, their length, count, packed."""
+        width, count = (f"s->sizes[{2 * self.sizes.of(units) + k}]" for k in (1, 0))
+        rows = f"s->sizes[{2 * self.sizes.of(self.step.operands[matrix.operand].shape[1])}]"
         if matrix.transposed:
-            return f"weight(s, w, {matrix.operand}), {width}"
+            name = f"PACKED_{matrix.operand}"
+            self.arrays[name] = Array("once", padded(units, MULTIPLE), 1, self.step.operands[matrix.operand].shape[1])
+            self.packed[name] = f"{matrix.operand}, {name}, {rows}, {count}, {width}"
+            right = f"rows_back(s, w, {matrix.operand}, {name}, {count}, {width})"
+            return f"{right}, {width}, {rows}, packed({rows}, {count}, {width})"
         name = self.turned.setdefault(matrix.operand, f"TURNED_{matrix.operand}")
-        rows, columns = self.step.operands[matrix.operand].shape
-        self.arrays[name] = Array("once", padded(rows, MULTIPLE), 1, columns)
-        return f"rows(s, w, {name}, 0), {width}"
+        self.arrays[name] = Array("once", padded(units, MULTIPLE), 1, self.step.operands[matrix.operand].shape[1])
+        return f"rows(s, w, {name}, 0), {width}, {rows}"
 
     def _open(self) -> list[str]:
         """dL/d(state) as step t + 1 and the outputs of step t have it; parts that no product leads to lie in PAST."""
@@ -222,7 +230,7 @@ class _Writer:
                     place = self.plan.deltas[delta]
                     left = f"{self._rows(place, delta)}, {self._row(place, delta)}, 1"
                     right = self._right_back(matrix, state.units or 1)
-                    lines.append(f"        p.term[p.terms++] = (term){{{left}, {right}, {self._units(delta)}}};")
+                    lines.append(f"        p.term[p.terms++] = (term){{{left}, {right}}};")
                 lines.append("    }")
             if k == 0:
                 right = "w->parameters + s->readout, s->width, s->outputs"
@@ -255,7 +263,7 @@ class _Writer:
         terms = []
         for left, matrix in zip(node.inputs, node.value.matrices, strict=True):
             right = self._right_back(Matrix(matrix.operand, not matrix.transposed), node.units or 1)
-            terms.append(f"{{{self._left(left, places)}, {right}, {self._units(left)}}}")
+            terms.append(f"{{{self._left(left, places)}, {right}}}")
         place = places[node][0]
         return [
             "{",
@@ -269,10 +277,13 @@ class _Writer:
     def _gather(self) -> list[str]:
         """Add what the deltas of some steps, from t on, want of the weights; count: pairs of step and sequence."""
         lines = []
+        lefts: dict[Node, list[tuple[Matrix, Node]]] = {}
         for node, delta in self.back.deltas.items():
             for left, matrix in zip(node.inputs, node.value.matrices, strict=True):
                 if left.operation != "input":
-                    lines += self._gathered(left, matrix, delta)
+                    lefts.setdefault(left, []).append((matrix, delta))
+        for left, pairs in lefts.items():
+            lines += ["{", *(f"    {line}" for line in self._gathered(left, pairs)), "}"]
         for name in self.arrays:
             if name.startswith("D_INPUTS"):
                 deltas = name.replace("D_INPUTS", "DELTAS")
@@ -292,19 +303,39 @@ class _Writer:
         times = "const ptrdiff_t at = t, before = t, after = t + 1, slot = 0;"
         return self._function(head, [times, "(void)at, (void)before, (void)after, (void)slot, (void)count;"], lines)
 
-    def _gathered(self, left: Node, matrix: Matrix, delta: Node) -> list[str]:
-        place, of_left = self.plan.deltas[delta], self.plan.places_back[left][0]
-        d = (self._rows(place, delta, "0"), self._row(place, delta), self._units(delta), self._width(delta))
-        x = (self._rows(of_left, left), self._row(of_left, left), self._units(left), self._width(left))
-        rows, columns = (d, x) if matrix.transposed else (x, d)
-        return [
-            "{",
-            f"    real *const out = weight_gradient(s, w, {matrix.operand});",
-            f"    const product p = {{.start = out, .start_row = {columns[3]}, .out = out, .out_row = {columns[3]}, .terms = 1,",
-            f"                       .term = {{{{{rows[0]}, 1, {rows[1]}, {columns[0]}, {columns[1]}, count}}}}}};",
-            f"    multiply(&p, {rows[2]}, {columns[2]});",
-            "}",
+    def _gathered(self, left: Node, pairs: Sequence[tuple[Matrix, Node]]) -> list[str]:
+        """The sums of all deltas with what they came from; that is packed once for all of them."""
+        place = self.plan.places_back[left][0]
+        units, width, row = self._units(left), self._width(left), self._row(place, left)
+        name = f"GATHERED_{self.sizes.of(left.units or 1)}"
+        self.arrays[name] = Array("ring", padded(left.units or 1, MULTIPLE))
+        lines = [
+            f"const real *x = {self._rows(place, left)};",
+            f"const ptrdiff_t row = {row}, packs = packed(count, {units}, {width});",
         ]
+        if any(matrix.transposed for matrix, _ in pairs):
+            lines += [
+                f"real *const packed_x = w->array[{name}];",
+                f"if (packs) pack(count, {units}, x, row, 1, packed_x);",
+                "const real *right = packs ? packed_x : x;",
+            ]
+        for matrix, delta in pairs:
+            at = self.plan.deltas[delta]
+            d, d_row = self._rows(at, delta, "0"), self._row(at, delta)
+            out = f"weight_gradient(s, w, {matrix.operand})"
+            if matrix.transposed:
+                term, rows, columns, wide = f"{d}, 1, {d_row}, right, row, count, packs", self._units(delta), units, width
+            else:
+                term, rows, columns, wide = f"x, 1, row, {d}, {d_row}, count", units, self._units(delta), self._width(delta)
+            lines += [
+                "{",
+                f"    real *const out = {out};",
+                f"    const product p = {{.start = out, .start_row = {wide}, .out = out, .out_row = {wide},",
+                f"                       .terms = 1, .term = {{{{{term}}}}}}};",
+                f"    multiply(&p, {rows}, {columns});",
+                "}",
+            ]
+        return lines
 
     def _store(self) -> list[str]:
         """Hand out the gradients of biases and of what multiplies the input."""
@@ -327,10 +358,11 @@ class _Writer:
         return self._function("store_gradients(const shape *s, const pass *w)", [], lines)
 
     def _start(self) -> list[str]:
-        """Sums and derivatives begin at 0."""
+        """Sums and derivatives begin at 0, and weights are packed for the way back."""
         cleared = [name for name in self.arrays if name.startswith(("PAST", "SUMS", "D_INPUTS"))]
         lines = [
             f"memset(w->array[{name}], 0, {2 if name.startswith('PAST') else 1} * s->places[2 * {name} + 1] * sizeof(real));"
             for name in cleared
         ]
+        lines += [f"pack_weight(s, w, {told});" for told in self.packed.values()]
         return self._function("start_back(const shape *s, const pass *w)", [], lines)
