@@ -1,4 +1,4 @@
-"""The whole time loop of a replica in C, written from the cell's own `step` and built at first use: the fastest on a CPU.
+"""The whole time loop of a replica in C, from the cell's own `step`, built at first use: the fastest on a CPU.
 
 `step` is traced to a graph, differentiated, and written as C around a fixed runtime (`engines/step`, `engines/kernel`).
 A replica goes forward, gets its loss and goes back before the next one starts. The kernel knows the losses of a task,
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.engines import building
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
-from bench.engines.kernels import LOSSES, Kernel, Pass, Way, kernel
+from bench.engines.kernels import Kernel, Pass, Way, kernel
 from bench.engines.step.graph import Unsupported
 from bench.methods.clipping import StateGradientClipping
 from bench.nets.network import Network
@@ -134,6 +134,3 @@ class CompiledProgram(Program):
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Of all steps `read` [R, S, B, padded O] to those scored, [R, B, A, O]."""
         return self.scored(outputs[..., : self.network.outputs].transpose(1, 2), batch)
-
-
-__all__ = ["LOSSES", "Compiled", "CompiledProgram", "available"]

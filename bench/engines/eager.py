@@ -114,7 +114,7 @@ class EagerProgram(Program):
         return states, self.scored(torch.stack(outputs, dim=-2), batch)
 
     def _prepared(self, flat: Tensor) -> Weights:
-        """The weights as the cell prepares them, each replica's by itself, for torch exponentiates matrices in groups."""
+        """The weights as the cell prepares them, each replica's alone: torch exponentiates matrices in groups."""
         cell, weights = self.network.cell, self.network.views(flat)
         if type(cell).prepared is Cell.prepared:
             return weights

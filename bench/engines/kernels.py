@@ -63,7 +63,7 @@ class Kernel:
         for name, whole in self.network.padded_views(flat).items():
             used, length = self.network.shape(name)[-1], whole.shape[-1]
             if used < length:
-                found += [whole.storage_offset(), whole.numel() // length, used, length]
+                found += [int(whole.storage_offset()), whole.numel() // length, used, length]
         return found
 
 

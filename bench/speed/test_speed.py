@@ -147,7 +147,11 @@ def kernel_flops(march: str, *asked: str) -> dict[str, float]:
         for _ in range(8):
             product()
 
-    ways = {"kernel": lambda: through_time.gradients(training.flat, batch, NO_MASKS, 0, NO_INTERVENTIONS), "matmul": matmuls, "peak": registers}
+    ways = {
+        "kernel": lambda: through_time.gradients(training.flat, batch, NO_MASKS, 0, NO_INTERVENTIONS),
+        "matmul": matmuls,
+        "peak": registers,
+    }
     rounds = interleaved(ways, 3 * ROUNDS)
     useful = {"kernel": 16 * flops_of(training), "matmul": 8 * 2 * PEAK_SIZE**3, "peak": operations}
     return {name: useful[name] / typical(rounds, name) for name in ways}

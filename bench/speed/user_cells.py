@@ -1,4 +1,4 @@
-"""Cells that a user might bring, and what he would otherwise write for them: a loop over torch cells, and JAX's scan."""
+"""Cells that a user might bring, and what they would otherwise write: a loop over torch cells, and JAX's scan."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def loop(training: Training) -> Callable[[], object]:
                 state = cell.step(weights, x, state)
             answers = network.readout(weights, state[0])[:, 0]
             optimizer.zero_grad()
-            (answers - batch.targets[r, :, 0]).square().mean().backward()  # type: ignore[no-untyped-call]
+            (answers - batch.targets[r, :, 0]).square().mean().backward()
             torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
             optimizer.step()
 
@@ -169,7 +169,7 @@ def jax_scan(training: Training) -> Callable[[], object]:
         (h, *_), _ = jax.lax.scan(lambda state, x: (step(w, state, x), None), start, x.transpose(1, 0, 2))
         return (((h @ w["W_hy"].T + w["b_y"])[:, 0] - targets[:, 0]) ** 2).mean()
 
-    @jax.jit
+    @jax.jit  # type: ignore[untyped-decorator]
     def adam(w: Any, moments: Any, count: Any, x: Any, targets: Any) -> Any:
         found = jax.vmap(jax.grad(loss))(w, x, targets)
         norm = jnp.sqrt(sum((part**2).reshape(len(part), -1).sum(-1) for part in found.values()))

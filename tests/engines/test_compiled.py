@@ -18,7 +18,6 @@ from bench.engines.compiled import Compiled, CompiledProgram
 from bench.engines.eager import Eager
 from bench.engines.engine import NO_INTERVENTIONS, Interventions
 from bench.engines.library import Library
-from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
 from bench.methods.clipping import Clipping

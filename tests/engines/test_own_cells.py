@@ -1,4 +1,4 @@
-"""Any cell is compiled from its `step` alone: exact, the same in every pack, and with all that is done within a pass."""
+"""Any cell is compiled from its `step` alone: exact, the same in every pack, with all that is done within a pass."""
 
 import dataclasses
 import logging

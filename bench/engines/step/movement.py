@@ -20,8 +20,8 @@ STRIDE = SEQUENCES * LONGEST
 
 MOVES = {
     "getitem", "unbind", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "view", "reshape",
-    "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "view_as", "transpose", "swapaxes", "permute",
-    "movedim", "mT", "T", "mH", "clone", "contiguous", "detach_", "roll", "flip", "cat", "concat", "stack", "repeat",
+    "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as", "view_as", "transpose", "swapaxes",
+    "permute", "movedim", "mT", "T", "mH", "clone", "contiguous", "roll", "flip", "cat", "concat", "stack", "repeat",
     "tile", "index_select", "broadcast_to", "broadcast_tensors", "hsplit", "hstack", "swapdims", "moveaxis",
     "concatenate", "unsafe_chunk", "alias",
 }  # fmt: skip
@@ -91,7 +91,7 @@ def node_at(index: Tensor, nodes: list[Node], piece: Callable[[Node, int, int], 
     if not torch.equal(index - index[:, :1], (row - row[0]).expand_as(index)):
         raise Unsupported("sequences that are put together differently")
     owners, units = (row // STRIDE).tolist(), (row % LONGEST).tolist()
-    first = nodes[owners[0]]
+    first: Node = nodes[owners[0]]
     one = len(set(owners)) == 1
     if one and first.units is None:
         return first

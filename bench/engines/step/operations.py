@@ -129,8 +129,12 @@ TABLE: dict[str, Operation] = {
     "mul": Operation("{0} * {1}", torch.mul, lambda d, y, a, b: (mul(d, b), mul(d, a))),
     "div": Operation("{0} / {1}", torch.div, _quotient, costly=True),
     "neg": Operation("-{0}", torch.neg, lambda d, y, a: (neg(d),)),
-    "tanh": Operation("hyperbolic_tangent({0})", torch.tanh, lambda d, y, a: (mul(d, sub(1, mul(y, y))),), True, row="tanh_of"),
-    "sigmoid": Operation("sigmoid({0})", torch.sigmoid, lambda d, y, a: (mul(d, mul(y, sub(1, y))),), True, row="sigmoid_of"),
+    "tanh": Operation(
+        "hyperbolic_tangent({0})", torch.tanh, lambda d, y, a: (mul(d, sub(1, mul(y, y))),), True, row="tanh_of"
+    ),
+    "sigmoid": Operation(
+        "sigmoid({0})", torch.sigmoid, lambda d, y, a: (mul(d, mul(y, sub(1, y))),), True, row="sigmoid_of"
+    ),
     "relu": Operation("positive({0})", torch.relu, lambda d, y, a: (where(apply("le", y, 0), 0, d),)),
     "softplus": Operation("softplus({0})", _softplus, lambda d, y, a: (mul(d, apply("sigmoid", a)),), True),
     "exp": Operation("power_of_e({0})", torch.exp, lambda d, y, a: (mul(d, y),), True),

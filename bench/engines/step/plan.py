@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from bench.engines.step.derivative import Backward, differentiated
-from bench.engines.step.graph import Node, Unsupported, ordered
+from bench.engines.step.graph import Matrix, Node, Unsupported, ordered
 from bench.engines.step.keeping import kept
 from bench.engines.step.rows import Place
 from bench.engines.step.schedule import Schedule
@@ -51,10 +51,11 @@ class Group:
 
 @dataclass
 class Plan:
-    """A step laid out: `forward` and `back` are its two ways, `places` and `places_back` where their nodes lie.
+    """A step laid out: `forward` and `way_back` are its two ways, `places` and `places_back` where their nodes lie.
 
-    before: what a row is, by what becomes of it in the same place. groups: the products of the way forward. deltas: where each dL/d(affine node) lies. sums: of operands whose derivative is
-    summed over sequences row by row, the node and the array.
+    groups: the products of the way forward. deltas: where each dL/d(affine node) lies. before: what lies in the place
+    of a node until that is made from it. sums: of operands whose derivative is summed over sequences row by row, the node
+    and the array. opened: whether a part of the state has its derivative from products.
     """
 
     step: Step
@@ -164,7 +165,8 @@ class Plan:
         self.groups.append(Group(tuple(members), self.places[first][0], f"WEIGHTS_{number}"))
 
     def _offset(self, node: Node) -> int:
-        return self.step.operands[node.value.matrices[-1].operand].offset
+        matrix: Matrix = node.value.matrices[-1]
+        return self.step.operands[matrix.operand].offset
 
     # ---- back
 

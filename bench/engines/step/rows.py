@@ -14,7 +14,7 @@ LITERALS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)  # constants that stand in the
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node's numbers lie: in an array, block `slot` of its rows, at the step that the C variable `time` tells."""
+    """Where a node's numbers lie: in an array, block `slot` of its rows, at the step of the C variable `time`."""
 
     array: str
     slot: int = 0

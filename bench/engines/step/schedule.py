@@ -85,7 +85,9 @@ class Schedule:
         if node.operation == "sum":
             return Level(before.phase, before.turn + 1) if before else Level(0, 1)
         if self.by_row(node):  # what has come into memory whole need not be waited for
-            ends = [Level(own.phase, own.turn + (not self._whole(part))) for part in made for own in [self.levels[part]]]
+            ends = [
+                Level(own.phase, own.turn + (not self._whole(part))) for part in made for own in [self.levels[part]]
+            ]
             return max(ends, default=START)
         return before or START
 

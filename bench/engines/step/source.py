@@ -197,7 +197,7 @@ class _Writer:
     # ---- back
 
     def _right_back(self, matrix: Matrix, units: int) -> str:
-        """C for the right side of a product on the way back, [N, K] for K `units`: rows, their length, count, packed."""
+        """C for the right side [N, K] of a product on the way back, K `units`: rows, their length, count, packed."""
         width, count = (f"s->sizes[{2 * self.sizes.of(units) + k}]" for k in (1, 0))
         rows = f"s->sizes[{2 * self.sizes.of(self.step.operands[matrix.operand].shape[1])}]"
         if matrix.transposed:
@@ -292,7 +292,8 @@ class _Writer:
                     f"    const ptrdiff_t wide = s->places[2 * {deltas} + 1] / s->sequences;",
                     f"    real *const out = w->array[{name}];",
                     "    const product p = {.start = out, .start_row = wide, .out = out, .out_row = wide, .terms = 1,",
-                    f"                       .term = {{{{w->array[INPUTS], 1, 1 + s->inputs, w->array[{deltas}], wide, count}}}}}};",
+                    "                       .term = {{w->array[INPUTS], 1, 1 + s->inputs,",
+                    f"                                 w->array[{deltas}], wide, count}}}}}};",
                     "    multiply(&p, 1 + s->inputs, wide);",
                     "}",
                 ]
@@ -324,9 +325,19 @@ class _Writer:
             d, d_row = self._rows(at, delta, "0"), self._row(at, delta)
             out = f"weight_gradient(s, w, {matrix.operand})"
             if matrix.transposed:
-                term, rows, columns, wide = f"{d}, 1, {d_row}, right, row, count, packs", self._units(delta), units, width
+                term, rows, columns, wide = (
+                    f"{d}, 1, {d_row}, right, row, count, packs",
+                    self._units(delta),
+                    units,
+                    width,
+                )
             else:
-                term, rows, columns, wide = f"x, 1, row, {d}, {d_row}, count", units, self._units(delta), self._width(delta)
+                term, rows, columns, wide = (
+                    f"x, 1, row, {d}, {d_row}, count",
+                    units,
+                    self._units(delta),
+                    self._width(delta),
+                )
             lines += [
                 "{",
                 f"    real *const out = {out};",
@@ -349,11 +360,12 @@ class _Writer:
                 lines.append(f"add_row({start}, {self._units(node)}, weight_gradient(s, w, {node.value.bias}), 1);")
             for left, matrix in zip(node.inputs, node.value.matrices, strict=True):
                 if left.operation == "input":
+                    number = matrix.operand
                     lines += [
                         "for (ptrdiff_t i = 0; i < s->inputs; i++)",
                         f"    add_row({start} + (1 + i) * ({wide}), {self._units(node)},",
-                        f"            weight_gradient(s, w, {matrix.operand}) + i * s->operands[{3 * matrix.operand + 1}],",
-                        f"            s->operands[{3 * matrix.operand + 2}]);",
+                        f"            weight_gradient(s, w, {number}) + i * s->operands[{3 * number + 1}],",
+                        f"            s->operands[{3 * number + 2}]);",
                     ]
         return self._function("store_gradients(const shape *s, const pass *w)", [], lines)
 
@@ -361,7 +373,7 @@ class _Writer:
         """Sums and derivatives begin at 0, and weights are packed for the way back."""
         cleared = [name for name in self.arrays if name.startswith(("PAST", "SUMS", "D_INPUTS"))]
         lines = [
-            f"memset(w->array[{name}], 0, {2 if name.startswith('PAST') else 1} * s->places[2 * {name} + 1] * sizeof(real));"
+            f"memset(w->array[{name}], 0, {1 + name.startswith('PAST')} * s->places[2 * {name} + 1] * sizeof(real));"
             for name in cleared
         ]
         lines += [f"pack_weight(s, w, {told});" for told in self.packed.values()]

@@ -121,7 +121,7 @@ def _value(node: Node, inputs: Sequence[Tensor]) -> Tensor:
     if node.operation == "operand":
         return torch.as_tensor(node.value.example)
     if node.operation == "product":
-        return inputs[0] @ node.value.example
+        return torch.matmul(inputs[0], node.value.example)
     if node.operation == "sum":
         return inputs[0].sum(-1, keepdim=True)
     assert node.operation == "pieces"

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.engines.step.graph import Unsupported
 
 if TYPE_CHECKING:
-    from bench.engines.step.trace import Tracer
+    from bench.engines.step.tracer import Tracer
 
 
 class Traced:
@@ -103,8 +103,8 @@ def mapped(structure: Any, change: Callable[[Any], Any]) -> Any:
 
 def name_of(function: Any) -> str:
     """`tanh` for torch.tanh and Tensor.tanh, `mT` for the property, `add` for the operator."""
-    name = function.__name__
-    return function.__self__.__name__ if name == "__get__" else OPERATORS.get(name, name)
+    name: str = function.__name__
+    return str(function.__self__.__name__) if name == "__get__" else OPERATORS.get(name, name)
 
 
 OPERATORS = {

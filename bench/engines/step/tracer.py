@@ -72,9 +72,7 @@ class Tracer:
 
         bases = [leaf.base for leaf in leaves((arguments, keywords)) if isinstance(leaf, Weight)]
         if isinstance(results, tuple | list):
-            return type(results)(
-                self._weight(result, lambda made, k=k: again(made)[k], bases) for k, result in enumerate(results)
-            )
+            return type(results)(self._weight(one, _part(again, k), bases) for k, one in enumerate(results))
         return self._weight(results, again, bases)
 
     def _weight(self, result: Any, again: Callable[[dict[Any, Any]], Tensor], bases: list[Weight]) -> Any:
@@ -249,10 +247,16 @@ class Tracer:
         tensor = arguments[0]
         example = function(*plain(arguments), **plain(keywords))
         if tensor.example.dtype == torch.bool:
-            return torch.where(tensor, torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))  # type: ignore[call-overload,no-any-return]
+            numbers: Dynamic = self.call("where", torch.where, (tensor, *torch.eye(2, dtype=torch.float64)[0]), {})
+            return numbers
         if example.dtype == tensor.example.dtype:
             return Dynamic(self, example, tensor.index)
         raise Unsupported("a change of precision")
+
+
+def _part(again: Callable[[dict[Any, Any]], Any], number: int) -> Callable[[dict[Any, Any]], Tensor]:
+    """One of several results."""
+    return lambda made: again(made)[number]
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

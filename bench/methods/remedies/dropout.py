@@ -42,7 +42,7 @@ class ReadoutDropout(_Dropout):
     """y_t = W_hy (h_t m_t) + b_y, a new mask m_t for every step, sequence and unit.
 
     rate: share dropped.
-    Source: Zaremba, Sutskever & Vinyals 2014, section 3.2 (arXiv:1409.2329). Trained by the eager engine.
+    Source: Zaremba, Sutskever & Vinyals 2014, section 3.2 (arXiv:1409.2329).
     """
 
     masks = ("readout",)
@@ -53,7 +53,7 @@ class RecurrentDropout(_Dropout):
     """The cell sees h_{t-1} m, one mask m for every unit and sequence, the same at all its steps.
 
     rate: share dropped.
-    Source: Gal & Ghahramani 2016, section 4 (arXiv:1512.05287). Trained by the eager engine.
+    Source: Gal & Ghahramani 2016, section 4 (arXiv:1512.05287).
     Differs from the paper: an LSTM's cell state is not masked, and its gates share one mask (their "tied weights").
     """
 

@@ -52,7 +52,7 @@ class StateNormalization(Remedy):
     """The recurrence sees the hidden state layer-normalised, without gain and bias.
 
     h_{t-1} <- (h_{t-1} - mean) / sqrt(var + eps), mean and variance over units; the readout sees h_t itself. Part of
-    the net, in judging and measuring as in training. Trained by the eager engine.
+    the net, in judging and measuring as in training.
 
     eps: in units of h^2.
     Source: after Ba, Kiros & Hinton 2016 (arXiv:1607.06450).
