@@ -143,4 +143,24 @@ class Wide(Plain):
         return (torch.sigmoid(gate) * h + torch.tanh(candidate + x @ weights["W_xh"].mT + weights["b"][..., None, :]),)
 
 
-OWN = (Leaky, LEM, CoRNN, Oscillating, Normalized, Learnt, InputGate, Moved, Crossed, Delayed, Stacked, Wide)
+@dataclass(frozen=True)
+class Residual(Plain):
+    """A sum that two functions see, and nothing else."""
+
+    def step(self, weights, x, state):
+        (h,) = state
+        a = self.sum_of(weights, x, h)
+        return (0.5 * h + torch.tanh(a) * torch.sigmoid(a),)
+
+
+@dataclass(frozen=True)
+class Sum(Plain):
+    """A sum that functions see and that is added to them; the way back needs nothing of itself."""
+
+    def step(self, weights, x, state):
+        (h,) = state
+        a = self.sum_of(weights, x, h)
+        return (0.1 * a + torch.tanh(a) + torch.tanh(0.5 * a + h),)
+
+
+OWN = (Leaky, LEM, CoRNN, Oscillating, Normalized, Learnt, InputGate, Moved, Crossed, Delayed, Stacked, Wide, Residual, Sum)

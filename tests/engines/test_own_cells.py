@@ -6,8 +6,8 @@ import logging
 import pytest
 import torch
 
-from bench.engines import compiled
-from bench.engines.compiled import Compiled
+from bench.engines import building, compiled
+from bench.engines.compiled import Compiled, CompiledProgram
 from bench.engines.eager import Eager
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Interventions, Masks
 from bench.methods.clipping import StateGradientClipping
@@ -54,6 +54,8 @@ def assert_agrees(network, task, flat, batch, interventions=NO_INTERVENTIONS, ma
     assert list(ours.trace) == list(network.cell.states)
     for name, norms in ours.trace.items():
         assert_close(norms, theirs.trace[name], tolerance)
+    untraced = Compiled().program(network, task, interventions).gradients(flat, batch, masks=masks)
+    assert torch.equal(untraced.gradient, ours.gradient)
     mask = network.mask()
     assert (ours.gradient[:, ~mask] == 0).all()
 
@@ -68,6 +70,17 @@ def test_loss_gradient_and_trace_agree_with_eager(name, task_name):
 @pytest.mark.parametrize("name", NAMES)
 def test_other_numbers_of_units_agree_with_eager(name, hidden):
     assert_agrees(*setting(name, "copying", hidden=hidden, sequences=3, scale=1.0))
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm", "LEM", "Crossed", "Delayed", "normalised lru"])
+def test_every_instruction_set_agrees_with_eager(name):
+    """With so many units that weights are packed where vectors are short."""
+    network, task, flat, batch = setting(name, "adding", hidden=64, sequences=3, scale=1.0)
+    theirs = Eager().program(network, task).gradients(flat, batch)
+    for march in building.instruction_sets():
+        ours = CompiledProgram(network, task, NO_INTERVENTIONS, march).gradients(flat, batch)
+        assert_close(ours.loss, theirs.loss)
+        assert_close(ours.gradient, theirs.gradient)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -124,15 +125,16 @@ class Plan:
         """Nodes that are stored where the product was that they are made from, for nobody else wants that."""
         claims: dict[Node, Node] = {}
         schedule = self.forward
+        uses = Counter(part for node in schedule.order for part in node.inputs)
         for node in [*self.step.states, *self.kept]:
             if node.units is None or node.operation in ("affine", "pieces"):
                 continue
             level, inside = schedule.levels[node], _inside(node, schedule)
             if schedule.by_row(node):
                 (source,) = node.inputs
-                free = schedule.reads[source] == {level} and source not in (*self.kept, *self.step.states)
-                inside = [source] if source.operation == "affine" else []
-                if source in schedule.stored and source.operation != "affine" and free:
+                alone = uses[source] == 1 and source not in (*self.kept, *self.step.states)
+                inside = [source] if source.operation == "affine" and alone else []
+                if source in schedule.stored and source.operation != "affine" and alone:
                     self.before[source] = node
                     level, inside = schedule.levels[source], _inside(source, schedule)
             for part in inside:

@@ -135,7 +135,7 @@ class Rows:
             loop.lines.append(f"sum_{total} += zero_where(beyond(u, U{size}), {loop.name(node.inputs[0])});")
         for node in nodes:
             for place in self.target.places.get(node, ()):
-                asked = "if (w->traced) " if self._for_the_trace(node) else ""
+                asked = "if (w->traced) " if self._for_the_trace(node, place) else ""
                 loop.lines.append(f"{asked}store({self.pointer(place, f'W{size}')} + u, {loop.name(node)});")
             for number, array in self.target.sums.get(node, ()):
                 self.before[f"real *const sums_{number} = rows(s, w, {array}, 0);"] = None
@@ -147,10 +147,11 @@ class Rows:
             lines.append(f"const vector {self._row_name(node)} = all(sum_of_lanes(sum_{self.fresh(node)}));")
         return lines
 
-    def _for_the_trace(self, node: Node) -> bool:
-        """Whether a node is stored for its norm alone."""
+    def _for_the_trace(self, node: Node, place: Place) -> bool:
+        """Whether a node is stored in a place for its norm alone."""
         schedule = self.schedule
-        return node.operation == "total" and schedule.reads[node] <= {schedule.levels[node]}
+        total = node.operation == "total" and place == self.target.places[node][0]
+        return total and schedule.reads[node] <= {schedule.levels[node]}
 
     def _row_name(self, node: Node) -> str:
         self.row_names[node] = self.fresh(node)
