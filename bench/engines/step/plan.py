@@ -55,8 +55,8 @@ class Plan:
     """A step laid out: `forward` and `way_back` are its two ways, `places` and `places_back` where their nodes lie.
 
     groups: the products of the way forward. deltas: where each dL/d(affine node) lies. before: what lies in the place
-    of a node until that is made from it. sums: of operands whose derivative is summed over sequences row by row, the node
-    and the array. opened: whether a part of the state has its derivative from products.
+    of a node until that is made from it. sums: the node and the array of operands whose derivative is summed over
+    sequences row by row. opened: whether a part of the state has its derivative from products.
     """
 
     step: Step
