@@ -38,7 +38,7 @@ class Lyapunov(Measurement):
     is not known to 1e-3 nats per step; sequences, steps: how many, T - w steps.
 
     sequences: how many. exponents: how many are followed; null for all, of which an LSTM has 2H.
-    Source: Goldhirsch, Sulem & Orszag 1987, Physica D 27:311 (finite-time exponents as singular values).
+    Source: Oseledets 1968, Trans. Moscow Math. Soc. 19:197 (the exponents are the limits of these for long windows).
     """
 
     version = 2

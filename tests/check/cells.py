@@ -14,7 +14,7 @@ class CoRNN(Cell):
     """z_t = z + dt (tanh(W_hh h + W_zh z + W_xh x_t + b) - gamma h - epsilon z),    h_t = h + dt z_t.
 
     h, z: the state before. dt: > 0, time of a step. gamma: frequency, epsilon: damping, both > 0.
-    Source: Rusch & Mishra 2021, equation 3, with the damping at the step before (arXiv:2010.00951).
+    Source: Rusch & Mishra 2021, with the damping at the step before (arXiv:2010.00951).
     """
 
     states = ("h", "z")
@@ -51,7 +51,7 @@ class LEM(Cell):
     h_t = (1 - t) * h + t * tanh(W_zh z_t + W_xh x_t + b_h)
 
     dt: > 0, the longest time of a step.
-    Source: Rusch, Mishra, Erichson & Mahoney 2022, equation 3 (arXiv:2110.04744).
+    Source: Rusch, Mishra, Erichson & Mahoney 2022 (arXiv:2110.04744).
     """
 
     states = ("h", "z")
