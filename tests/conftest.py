@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
@@ -63,6 +64,17 @@ def small_task(name: str, **fields: Any) -> Task:
 def choices(group: str) -> list[str]:
     """The yaml files of a group: a new one is tested without editing a test."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _of_every_class(group: str) -> dict[str, str]:
+    """For each class that the yaml files of a group name, the first of them."""
+    found: dict[str, str] = {}
+    for name in choices(group):
+        found.setdefault(yaml.safe_load((CONF / group / f"{name}.yaml").read_text())["_target_"], name)
+    return found
+
+
+EVERYTHING_MEASURED = f"measurement=[{','.join(_of_every_class('measurement').values())}]"
 
 
 @pytest.fixture(autouse=True, scope="session")

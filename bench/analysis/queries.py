@@ -54,4 +54,4 @@ def eigenvalues(results: Tables, runs: pd.DataFrame) -> pd.DataFrame:
     """Eigenvalues of one run of each setting, that of the lowest seed; a cloud is drawn of no other."""
     ended = runs[runs["outcome"] != "failed"].sort_values("seed")
     first = ended.groupby(SETTING, observed=True).head(1)
-    return results.of(set(first["run"])).eigenvalues
+    return results.of(set(first["run"])).read("eigenvalues")

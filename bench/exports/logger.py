@@ -10,20 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from hydra.utils import get_class
 
+from bench.measurements.measurement import Measurement
 from bench.runs.tables import Source
 from tasks.naming import Named
 from tasks.ranges import Checked
 
 log = logging.getLogger(__name__)
-
-# tables that are a few numbers per update, and what tells the numbers of one update apart
-SERIES: dict[str, list[str]] = {
-    "evaluations": [],
-    "spectrum": ["block"],
-    "state_jacobian": [],
-    "lyapunov": ["kind", "index"],
-}
 
 
 @dataclass(frozen=True)
@@ -52,13 +46,21 @@ def need(package: str, extra: str) -> None:
 
 def series(run: Source) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, updates and values of everything that is a number per update: `spectrum/spectral_radius/W_hh`."""
-    for name, keys in SERIES.items():
+    for name, keys in _exported(run).items():
         if (table := run.table(name)) is None:
             continue
         rows = pd.DataFrame(table)
-        for key, group in rows.groupby(keys) if keys else [((), rows)]:
+        for key, group in rows.groupby(list(keys)) if keys else [((), rows)]:
             for column in rows.columns.drop(["update", *keys]):
                 yield "/".join([name, column, *map(str, key)]), group["update"].to_numpy(), group[column].to_numpy()
+
+
+def _exported(run: Source) -> dict[str, tuple[str, ...]]:
+    """Tables that are a few numbers per update, and the columns that tell the numbers of one update apart."""
+    kinds: list[type[Measurement]] = [
+        get_class(node["_target_"]) for node in run.config.get("measurement", {}).values()
+    ]
+    return {"evaluations": (), **{kind.table: kind.series for kind in kinds if kind.series is not None}}
 
 
 def final(run: Source) -> dict[str, float]:

@@ -74,6 +74,7 @@ class LongRunLyapunov(Measurement):
     """
 
     table = "lyapunov"
+    series = ("kind", "index")
 
     sequences: Count
     exponents: Count | None

@@ -91,6 +91,9 @@ class Measurement(Checked, ABC):
 
     version: ClassVar[int] = 1  # raised whenever the numbers change
     table: ClassVar[str]  # where its rows go
+    # columns that tell the rows of one update apart, where each of the others is worth a curve over updates in another
+    # program (`bench.exports`); None where they are too many
+    series: ClassVar[tuple[str, ...] | None] = None
     needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
     weights_only: ClassVar[bool] = False  # whether it looks at nothing but the weights, and so may do it aside
 

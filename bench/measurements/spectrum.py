@@ -23,6 +23,7 @@ class Spectrum(Measurement):
     """
 
     table = "spectrum"
+    series = ("block",)
     weights_only = True
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:

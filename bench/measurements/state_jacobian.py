@@ -28,6 +28,7 @@ class StateJacobian(Measurement):
 
     version = 2
     table = "state_jacobian"
+    series = ()
 
     sequences: Count
     steps: Count

@@ -208,6 +208,11 @@ class RunDirectory:
         except (TypeError, ValueError, yaml.YAMLError) as error:
             raise Damaged(file, error) from None
 
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables that this run has."""
+        return sorted(path.stem for path in self.path.glob("[!.]*.npz"))
+
     def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None:
         """One table of this run, or some of its columns; None if it was not measured. Raises Damaged."""
         path = self.path / f"{name}.npz"

@@ -41,6 +41,9 @@ class Source(Protocol):
     @property
     def environment(self) -> dict[str, Any]: ...
 
+    @property
+    def tables(self) -> Collection[str]: ...
+
     def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None: ...
 
 
@@ -57,36 +60,22 @@ class Absent:
     asked: str
 
 
-def _read(name: str) -> functools.cached_property[pd.DataFrame]:
-    return functools.cached_property(lambda tables: tables.read(name))
-
-
 class Tables:
     """Tidy tables of one or several results folders: one row per observation, `run` says of which run.
 
     runs: one row per run: its outcome, its configuration (`task.length`, `clipping.threshold`, ...) and, per group,
         the name of the yaml chosen (`task`, `cell`, ...).
     environments: one row per run: with what it was made.
-    evaluations, spectrum, eigenvalues, state_jacobian, state, lyapunov, jacobian_product, gradient_through_time,
-        clipping: read when first asked for.
-
-    absent: runs of the same folders that were asked for and have no row. Reading raises Damaged where a file of a run
-    is not what was written and its marker could not tell.
+    absent: runs of the same folders that were asked for and have no row.
+    Every table that one of the runs has on disk (`evaluations`, `clipping`, and the `table` of each measurement) is an
+    attribute, read when it is first used; `names` lists them. Raises AttributeError for a table that no run has, and
+    Damaged where a file of a run is not what was written and its marker could not tell.
     """
-
-    evaluations = _read("evaluations")
-    spectrum = _read("spectrum")
-    eigenvalues = _read("eigenvalues")
-    state_jacobian = _read("state_jacobian")
-    state = _read("state")
-    lyapunov = _read("lyapunov")
-    jacobian_product = _read("jacobian_product")
-    gradient_through_time = _read("gradient_through_time")
-    clipping = _read("clipping")
 
     def __init__(self, directories: Sequence[Source], absent: Sequence[Absent] = ()) -> None:
         self.directories = directories
         self.absent = absent
+        self._replaced: dict[str, pd.DataFrame] = {}
 
     @functools.cached_property
     def runs(self) -> pd.DataFrame:
@@ -96,20 +85,43 @@ class Tables:
     def environments(self) -> pd.DataFrame:
         return pd.DataFrame([{"run": one.run_id, **one.environment} for one in self.directories])
 
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The tables that one of the runs has, or more, in alphabetical order."""
+        return tuple(sorted({*self._replaced, *(name for one in self.directories for name in one.tables)} - {"runs"}))
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name.startswith("_") or name not in self.names:
+            raise AttributeError(f"these results hold no table {name}; they hold runs, {', '.join(self.names)}")
+        table = self.read(name)
+        vars(self)[name] = table
+        return table
+
     def of(self, runs: Collection[str]) -> Tables:
         """The tables of some of the runs."""
-        return Tables([directory for directory in self.directories if directory.run_id in runs], self.absent)
+        some = Tables([directory for directory in self.directories if directory.run_id in runs], self.absent)
+        return some.replaced(**{name: table[table["run"].isin(list(runs))] for name, table in self._replaced.items()})
 
     def without(self, path: Path) -> Tables:
         """The tables of the other runs; the one in this directory counts as torn."""
         left = [directory for directory in self.directories if directory.path != path]
         return Tables(left, [*self.absent, Absent(path, "torn", "")])
 
+    def replaced(self, **tables: pd.DataFrame) -> Tables:
+        """These results with some tables in place of those on disk, such as `runs=` with fewer rows."""
+        other = Tables(self.directories, self.absent)
+        other._replaced = {**self._replaced, **tables}
+        if "runs" in other._replaced:
+            vars(other)["runs"] = other._replaced["runs"]
+        return other
+
     def read(self, name: str, columns: Collection[str] | None = None, keep: Keep | None = None) -> pd.DataFrame:
         """A table, or as much of it as is wanted: of thousands of runs the whole may be more than fits.
 
-        columns: only these. keep: which rows of a run, from its columns.
+        columns: only these. keep: which rows of a run, from its columns. A table that no run has is empty.
         """
+        if name in self._replaced:
+            return _part(self._replaced[name], columns, keep)
         parts = {}
         for directory in self.directories:
             if (part := directory.table(name, columns)) is not None:
@@ -118,6 +130,16 @@ class Tables:
                     part = {column: values[rows] for column, values in part.items()}
                 parts[directory.run_id] = part
         return _joined(parts)
+
+
+def _part(table: pd.DataFrame, columns: Collection[str] | None, keep: Keep | None) -> pd.DataFrame:
+    """The columns and rows of a table in memory that `Tables.read` would take of it on disk."""
+    kept = [name for name in table if columns is None or name == "run" or name in columns]
+    if keep is None:
+        return table[kept]
+    own = (rows for _, rows in table.groupby("run", observed=True, sort=False))
+    rows = [one[keep({str(name): one[name].to_numpy() for name in one})] for one in own]
+    return pd.concat(rows)[kept] if rows else table[kept]
 
 
 def _joined(parts: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:

@@ -21,7 +21,10 @@ def run(tmp_path: Path) -> RunDirectory:
     """A run with three evaluations, one of them not finite, and the spectrum of two gates."""
     directory = RunDirectory(tmp_path / "results", "0123456789ab")
     choices = {"task": "adding", "cell": "lstm"}
-    config = {"task": {"length": 20}, "updates": 20, "clipping": {"threshold": np.inf}}
+    measurement = {
+        name: {"_target_": f"bench.measurements.{name}"} for name in ("spectrum.Spectrum", "state.StateStatistics")
+    }
+    config = {"task": {"length": 20}, "updates": 20, "clipping": {"threshold": np.inf}, "measurement": measurement}
     directory.begin(config, {"overrides": [], "choices": choices}, {"torch": "2.13.0"})
     tables = {
         "evaluations": {
@@ -34,6 +37,7 @@ def run(tmp_path: Path) -> RunDirectory:
             "block": np.array(["W_hi", "W_hf"] * 2),
             "spectral_radius": np.array([0.5, 0.6, 0.7, 0.8]),
         },
+        "state": {"update": np.array([0, 0]), "step": np.array([1, 2]), "dead": np.zeros(2)},  # too many for curves
     }
     directory.finish({"outcome": "solved", "solved_at": 10, "final_skill": 2 / 3, "diverged_at": None}, tables, [])
     return directory

@@ -18,11 +18,10 @@ from bench.jobs.compose import example
 from bench.runs.checkpoint import FORMAT, HEAD, Refused, packed, unpacked, update_in
 from bench.training.loop import Training
 from bench.training.run_state import RunState
-from tests.conftest import choices, with_seeds
+from tests.conftest import EVERYTHING_MEASURED, choices, with_seeds
 
 CPU = torch.device("cpu")
 MAKER = {"engine": "Batched()", "device": "cpu"}
-MEASURED = "measurement=[spectrum,eigenvalues,state_jacobian,state,lyapunov,jacobian_product,training_gradient,probe]"
 STATE = RunState(
     update=3,
     weights=np.arange(4, dtype=np.float32),
@@ -108,7 +107,7 @@ def test_every_remedy_goes_on_in_the_same_bits(make_replica, name):
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "lru"])
 def test_measured_and_interrupted_a_run_keeps_its_bits(make_replica, cell):
     """All measurements and none, uninterrupted and cut twice: one and the same answer, and the same observations."""
-    measured = with_seeds(make_replica(f"cell={cell}", MEASURED), range(2))
+    measured = with_seeds(make_replica(f"cell={cell}", EVERYTHING_MEASURED), range(2))
     # not regrouped, because Lyapunov exponents and Jacobians differ in their last bit between packs of one and of more
     assert_goes_on_in_the_same_bits(measured, updates=(2, 5), regrouped=False)  # at 5 only the last look is left
     plain = [dataclasses.replace(replica, measurement={}) for replica in measured]

@@ -48,7 +48,36 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     expected = pd.DataFrame({"run": ["abc", "abc"], "update": [0, 10], "loss": [1.0, np.nan]})
     pd.testing.assert_frame_equal(tables.evaluations, expected, check_dtype=False, check_categorical=False)
     assert tables.spectrum["block"].tolist() == ["W_hi", "W_hf"]
-    assert tables.state_jacobian.empty
+    assert tables.names == ("evaluations", "spectrum")
+    with pytest.raises(AttributeError, match=r"hold no table state; they hold runs, evaluations, spectrum$"):
+        _ = tables.state
+    assert tables.read("state").empty
+
+
+def test_a_table_of_any_name_that_a_run_has_is_found(tmp_path):
+    write(tmp_path, "old")
+    write(tmp_path, "new", {**TABLES, "mine": {"update": np.arange(3), "value": np.ones(3)}})
+    tables = load(tmp_path)
+    assert tables.mine["run"].tolist() == ["new"] * 3
+    assert hasattr(tables, "mine")
+    assert not hasattr(tables, "other")
+    assert tables.of(["old"]).names == ("evaluations", "spectrum")
+
+
+def test_a_table_may_stand_in_place_of_the_one_on_disk(tmp_path):
+    write(tmp_path, "a")
+    write(tmp_path, "b")
+    tables = load(tmp_path)
+    losses = tables.evaluations.assign(loss=[1.0, 2.0, 3.0, 4.0])
+    changed = tables.replaced(evaluations=losses, runs=tables.runs.assign(seed=[7, 8]))
+    assert changed.evaluations["loss"].tolist() == [1, 2, 3, 4]
+    assert changed.runs["seed"].tolist() == [7, 8]
+    assert tables.evaluations["loss"].tolist() != [1, 2, 3, 4]
+    late = changed.read("evaluations", ["loss"], lambda table: table["update"] > 0)
+    assert late.to_dict("list") == {"run": ["a", "b"], "loss": [2, 4]}
+    assert changed.of(["b"]).evaluations["loss"].tolist() == [3, 4]
+    assert changed.of(["b"]).runs["seed"].tolist() == [8]
+    assert changed.spectrum.equals(tables.spectrum)
 
 
 def test_several_folders_make_one_table(tmp_path):

@@ -51,7 +51,6 @@ SMALL = [
         "task.length=6",
         "cell.hidden=4",
         "batch_size=2",
-        "measurement=[spectrum,eigenvalues,state_jacobian,state,lyapunov,training_gradient,probe]",
     ),
     *("evaluation.sequences=4", "evaluation.final=4", "updates=30", "evaluation.every=10"),
 ]

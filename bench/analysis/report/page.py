@@ -146,7 +146,7 @@ def _several_commits(stretches: Sequence[dict[str, Any]]) -> str:
 def _list_of_runs(runs: pd.DataFrame, results: Tables, folder: Path) -> list[dict[str, Any]]:
     """What the page says of every run: its outcome, its files as seen from the page, and its curve."""
     ordered = runs.sort_values([*SETTING, "seed"])
-    curves = _curves(results.evaluations) if len(runs) < MOST_CURVES else {}
+    curves = _curves(results.read("evaluations")) if len(runs) < MOST_CURVES else {}
     return [
         {
             "run": row["run"],
