@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bench.analysis.settings import SETTING
 from bench.runs.tables import Tables
 
 PROFILE = ("update", "kind", "state", "step", "lag", "log_norm", "zero_share")  # drawn of a gradient through time
@@ -48,10 +47,3 @@ def states(results: Tables) -> pd.DataFrame:
 def clipping(results: Tables) -> pd.DataFrame:
     """What clipping did, without what no figure shows."""
     return results.read("clipping", BLOCKS)
-
-
-def eigenvalues(results: Tables, runs: pd.DataFrame) -> pd.DataFrame:
-    """Eigenvalues of one run of each setting, that of the lowest seed; a cloud is drawn of no other."""
-    ended = runs[runs["outcome"] != "failed"].sort_values("seed")
-    first = ended.groupby(SETTING, observed=True).head(1)
-    return results.of(set(first["run"])).read("eigenvalues")

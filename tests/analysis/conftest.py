@@ -68,9 +68,9 @@ def make_up(
     thresholds: Sequence[float] = (1.0, 10.0, np.inf),
     seeds: int = 3,
     lrs: Sequence[float] = (0.001,),
-    without: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> Path:
-    """Write a run for every combination into `folder`, beside what is there; `without`: tables switched off."""
+    """Write a run for every combination into `folder`, beside what is there; `only`: these tables."""
     random = np.random.default_rng(0)
     there = len(list(folder.glob("*")))
     combinations = product(tasks.items(), cells, thresholds, range(seeds), lrs)
@@ -80,7 +80,7 @@ def make_up(
         choices = {"task": task, "cell": cell, "clipping": "norm", "optimizer": "adam"}
         directory.begin(_config(setting), {"overrides": [], "choices": choices}, {"torch": "2.13.0"})
         outcome, tables = _trained(setting, random)
-        directory.finish(outcome, {name: table for name, table in tables.items() if name not in without}, [])
+        directory.finish(outcome, {name: table for name, table in tables.items() if only is None or name in only}, [])
     return folder
 
 

@@ -17,56 +17,41 @@ import pandas as pd
 import pytest
 from fontTools.ttLib import TTFont
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 
 from bench.analysis.figures.clipping import LOSS, NORM, SHARE, clipping
-from bench.analysis.figures.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product, state
+from bench.analysis.figures.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product
 from bench.analysis.figures.eigenvalues import eigenvalues
+from bench.analysis.figures.figure import Figure, all_figures
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
-from bench.analysis.figures.learning import WORST, accuracy, learning_curves, success
+from bench.analysis.figures.learning import WORST, learning_curves
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
 from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, paper, series_styles, styled
-from bench.analysis.figures.success import memory_length, performance_profile, time_to_solve
-from bench.analysis.settings import distinguished
+from bench.analysis.figures.success import memory_length, success
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.summaries import wilson
 from bench.runs.tables import Tables, load
 
-TABLES = {
-    learning_curves: "evaluations",
-    accuracy: "evaluations",
-    gradient_probe: "gradient_through_time",
-    gradient_training: "gradient_through_time",
-    spectral_radius: "spectrum",
-    gate_spectral_radius: "spectrum",
-    state_jacobian: "state_jacobian",
-    clipping: "evaluations clipping",
-    gradient_map: "gradient_through_time",
-    decay_and_exponent: "gradient_through_time lyapunov",
-    jacobian_product: "jacobian_product",
-    eigenvalues: "eigenvalues",
-    state: "state",
-}
-OF_RUNS = (success, time_to_solve, memory_length, performance_profile)
+FIGURES = all_figures()
+CELLS = ("tanh", "irnn", "lstm")
 
 
-def draw(figure: Callable[..., Plot], runs: pd.DataFrame, tables: Tables) -> Plot:
+def draw(figure: Figure, results: Tables) -> Plot:
     if figure is memory_length:
-        return figure(pd.concat([runs.assign(**{"task.length": length}) for length in (20, 40, 80)]))
-    return (
-        figure(runs) if figure in OF_RUNS else figure(runs, *(getattr(tables, name) for name in TABLES[figure].split()))
-    )
+        lengths = [results.runs.assign(**{"task.length": length}) for length in (20, 40, 80)]
+        return figure(results.replaced(runs=pd.concat(lengths)))
+    return figure(results)
 
 
 @pytest.fixture(scope="module")
-def plots(runs: pd.DataFrame, tables: Tables) -> dict[Callable[..., Plot], Plot]:
-    return {figure: draw(figure, runs, tables) for figure in (*OF_RUNS, *TABLES)}
+def plots(tables: Tables) -> dict[Figure, Plot]:
+    return {figure: draw(figure, tables) for figure in FIGURES}
 
 
-@pytest.fixture(scope="module", params=[*OF_RUNS, *TABLES], ids=lambda figure: figure.__name__)
-def plot(request: pytest.FixtureRequest, plots: dict[Callable[..., Plot], Plot]) -> Plot:
+@pytest.fixture(scope="module", params=FIGURES, ids=repr)
+def plot(request: pytest.FixtureRequest, plots: dict[Figure, Plot]) -> Plot:
     return plots[request.param]
 
 
@@ -78,12 +63,19 @@ def file(plot: Plot, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
     return lambda extension: folder / f"{plot.name}.{extension}"
 
 
+@pytest.fixture(scope="module")
+def two_rates(make_up, tmp_path_factory) -> Tables:
+    """Three cells at two learning rates and two thresholds, of three seeds."""
+    folder = tmp_path_factory.mktemp("rates")
+    return load(make_up(folder, {"adding": 20}, CELLS, [1.0, np.inf], lrs=(0.1, 0.2)))
+
+
 @pytest.fixture
 def one_run(make_up, tmp_path) -> Tables:
     return load(make_up(tmp_path / "one", {"adding": 20}, ["lstm"], [1.0], seeds=1))
 
 
-def lines(figure: Figure) -> dict[tuple[str, str], list[np.ndarray]]:
+def lines(figure: Drawing) -> dict[tuple[str, str], list[np.ndarray]]:
     """The curves of every panel, by row and column title."""
     panels = figure.axes
     columns = [panel.get_title() for panel in panels if panel.get_title()]
@@ -99,9 +91,8 @@ def lines(figure: Figure) -> dict[tuple[str, str], list[np.ndarray]]:
 def test_caption_says_what_it_must(plot):
     for said in ("n = 3 seeds", "adam, lr 0.001", "mean over batch and scored steps", "settings chosen by hand"):
         assert said in plot.caption
-    assert any(
-        interval in plot.caption for interval in ("quartiles", "Wilson", "bootstrap", "a point a run", "One run")
-    )
+    shown = ("quartiles", "Wilson", "bootstrap", "a point a run", "One run", "Circles: runs")
+    assert any(what in plot.caption for what in shown)
 
 
 def test_alt_text_names_the_lines(plot):
@@ -110,17 +101,16 @@ def test_alt_text_names_the_lines(plot):
     assert all(cell in plot.alt for cell in only.get(plot.name, ungated + gated))
 
 
-def test_files_are_all_there_and_equal_when_drawn_again(plot, file, runs, tables, tmp_path):
-    makers = {maker.__name__: maker for maker in (*OF_RUNS, *TABLES)}
-    draw(makers[plot.name], runs, tables).save(tmp_path)
+def test_files_are_all_there_and_equal_when_drawn_again(plot, file, tables, tmp_path):
+    draw({figure.name: figure for figure in FIGURES}[plot.name], tables).save(tmp_path)
     for extension in EXTENSIONS:
         content = file(extension).read_bytes()
         assert len(content) > 0
         assert (tmp_path / f"{plot.name}.{extension}").read_bytes() == content
 
 
-def test_a_plot_can_be_saved_twice(runs, tmp_path):
-    plot = success(runs)
+def test_a_plot_can_be_saved_twice(tables, tmp_path):
+    plot = success(tables)
     for folder in ("a", "b"):
         plot.save(tmp_path / folder)
     for extension in EXTENSIONS:
@@ -133,8 +123,8 @@ def test_page_is_as_wide_as_a_column_or_a_page(plot, file):
     assert float(box[0]) / 72 == (TWO_COLUMNS if plot.name == "clipping" else ONE_COLUMN)
 
 
-def test_more_than_two_columns_of_panels_take_the_whole_page(runs, tables):
-    plot = learning_curves(runs, tables.evaluations, row="task", col="clip")
+def test_more_than_two_columns_of_panels_take_the_whole_page(tables):
+    plot = learning_curves(tables, row="task", col="clip")
     assert plot.figure.get_figwidth() == TWO_COLUMNS
 
 
@@ -186,7 +176,8 @@ def test_nothing_lies_outside_the_page(plot):
 def test_every_axis_says_what_it_shows(plot):
     assert plot.figure.get_supxlabel()
     quantities = [panel.get_title() for panel in plot.figure.axes] if plot.name == "clipping" else []
-    assert plot.figure.get_supylabel() or quantities[:3] == [LOSS, SHARE, NORM]
+    settings = plot.name == "scores" and [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+    assert plot.figure.get_supylabel() or settings or quantities[:3] == [LOSS, SHARE, NORM]
 
 
 def test_csv_holds_the_numbers(plot, file):
@@ -196,15 +187,31 @@ def test_csv_holds_the_numbers(plot, file):
     np.testing.assert_allclose(read[list(numbers)], numbers)
 
 
-@pytest.mark.parametrize("figure", TABLES)
-def test_without_data_there_is_no_figure(figure, runs):
-    with pytest.raises(NothingToDraw, match="these results hold no"):
-        figure(runs, *(pd.DataFrame({"run": []}) for _ in TABLES[figure].split()))
+@pytest.mark.parametrize("figure", [figure for figure in FIGURES if figure.needs], ids=repr)
+def test_without_a_table_that_it_needs_there_is_no_figure(figure, tables):
+    for absent in figure.needs:
+        there = {name: getattr(tables, name) for name in ("runs", *figure.needs) if name != absent}
+        with pytest.raises(NothingToDraw, match=f"^these results hold no table {absent}$"):
+            figure(Tables([]).replaced(**there))
+    empty = {name: getattr(tables, name).iloc[:0] for name in figure.needs}
+    with pytest.raises(NothingToDraw, match=r"^these results hold no "):
+        figure(Tables([]).replaced(runs=tables.runs, **empty))
 
 
-def test_settings_of_matplotlib_are_as_before(runs):
+def test_figures_stand_in_a_declared_order_under_names_of_their_own():
+    assert [figure.name for figure in FIGURES][:4] == ["learning_curves", "accuracy", "success", "scores"]
+    assert len({figure.name for figure in FIGURES}) == len({figure.place for figure in FIGURES}) == len(FIGURES)
+
+
+def test_a_figure_has_the_name_of_its_function_and_its_docstring(plots):
+    for figure, plot in plots.items():
+        assert plot.name == figure.name
+        assert len(figure.__doc__) > 20
+
+
+def test_settings_of_matplotlib_are_as_before(tables):
     before = dict(mpl.rcParams)
-    success(runs)
+    success(tables)
     assert dict(mpl.rcParams) == before
 
 
@@ -231,10 +238,11 @@ WIDTHS = {"paper": (3.3, 6.75), "neurips": (5.5, 5.5), "icml": (3.25, 6.75), "ie
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("wide", [False, True])
-def test_a_page_of_each_style_has_its_width_to_the_point(style, wide, runs, tmp_path):
-    chosen = runs if wide else runs[runs["clip"] != "none"]  # three columns of panels, or two
+def test_a_page_of_each_style_has_its_width_to_the_point(style, wide, tables, tmp_path):
+    runs = tables.runs
+    chosen = runs if wide else runs[np.isfinite(runs["clipping.threshold"])]  # three columns of panels, or two
     with styled(STYLES[style]):
-        plot = success(chosen, col="clip", row="task", x="task")
+        plot = success(tables.replaced(runs=chosen), col="clip", row="task", x="task")
     plot.save(tmp_path)
     (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) [\d.]+ ?\]", (tmp_path / "success.pdf").read_bytes())
     assert float(box) == pytest.approx(72 * WIDTHS[style][wide], abs=1e-9)
@@ -244,8 +252,8 @@ def test_a_page_of_each_style_has_its_width_to_the_point(style, wide, runs, tmp_
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
-def test_pgf_is_set_by_latex_in_its_width(runs, tables, tmp_path):
-    learning_curves(runs, tables.evaluations).save(tmp_path, pgf=True)
+def test_pgf_is_set_by_latex_in_its_width(tables, tmp_path):
+    learning_curves(tables).save(tmp_path, pgf=True)
     document = r"\documentclass{article}\usepackage{pgf}\begin{document}\input{learning_curves.pgf}\end{document}"
     (tmp_path / "page.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
@@ -280,15 +288,35 @@ def test_cells_have_one_colour_in_all_figures(plots):
 @pytest.mark.parametrize("figure", [success, gate_spectral_radius, gradient_probe])
 def test_a_new_cell_is_drawn_like_any_other(figure, tables):
     renamed = tables.runs.assign(cell=tables.runs["cell"].replace("lstm", "mine"))
-    plot = draw(figure, distinguished(renamed), tables)
+    plot = draw(figure, tables.replaced(runs=renamed))
     assert any("mine" in text.get_text() for text in plot.figure.legends[0].get_texts())
 
 
 @pytest.mark.parametrize("hue", ["seed", "optimizer.lr", "task.length"])
-def test_any_setting_may_tell_lines_apart(runs, tables, hue):
-    plot = learning_curves(runs, tables.evaluations, hue=hue)
+def test_any_setting_may_tell_lines_apart_and_the_others_are_told_apart_with_it(tables, hue):
+    plot = learning_curves(tables, hue=hue)
     labels = {text.get_text() for text in plot.figure.legends[0].get_texts()}
-    assert labels == {*map(str, runs[hue].unique()), "baseline"}
+    short = hue.rpartition(".")[2]
+    values = {f"{value:g}" for value in tables.runs[hue].unique()}
+    assert labels == {f"{short}={value}, cell={cell}" for value in values for cell in CELLS} | {"baseline"}
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=repr)
+@pytest.mark.parametrize("layout", [{"hue": "optimizer.lr"}, {"hue": "clip", "row": "task"}, {"col": "optimizer.lr"}])
+def test_no_figure_pools_what_its_axes_do_not_name(figure, layout, two_rates):
+    """Three cells and two learning rates, of three seeds: a line that pools any two has a count of six or more."""
+    if figure is memory_length:
+        pytest.skip("has a sweep of lengths of its own")
+    plot = figure(two_rates, **layout)
+    if "n" in plot.data:
+        assert plot.data["n"].max() == 3
+    assert "n = 3 seeds" in plot.caption
+    if "run" in plot.data:  # a point a run
+        axes = [name for name in plot.data if name in ("task", "cell", "clip") or name.startswith("by ")]
+        varied = two_rates.runs.set_index("run")[["cell", "optimizer.lr", "task", "clipping.threshold"]]
+        drawn = plot.data[["run", *axes]].drop_duplicates().join(varied.add_prefix("true "), on="run")
+        trues = [name for name in drawn if name.startswith("true ")]
+        assert drawn.groupby(axes, observed=True)[trues].nunique().max(axis=None) == 1
 
 
 # Learning curves
@@ -341,7 +369,7 @@ def test_success_is_drawn_with_its_wilson_interval(plots):
 
 
 def test_gamma_is_the_gradient_over_that_at_the_loss(one_run):
-    plot = gradient_probe(distinguished(one_run.runs), one_run.gradient_through_time)
+    plot = gradient_probe(one_run)
     table = one_run.gradient_through_time
     end = table[(table["kind"] == "probe") & (table["state"] == "c") & (table["update"] == 3000)].set_index("lag")
     drawn = plot.data[(plot.data["moment"] == "1") & (plot.data["state"] == "c")].set_index("lag")
@@ -385,9 +413,10 @@ def test_no_gate_has_the_colour_of_a_cell(plots):
     assert not cells & gates
 
 
-def test_without_a_gated_cell_there_is_no_figure_of_gates(runs, tables):
+def test_without_a_gated_cell_there_is_no_figure_of_gates(tables):
+    ungated = tables.runs[tables.runs["cell"] != "lstm"]
     with pytest.raises(NothingToDraw, match="gated cell"):
-        gate_spectral_radius(runs[runs["cell"] != "lstm"], tables.spectrum)
+        gate_spectral_radius(tables.replaced(runs=ungated))
 
 
 def test_a_median_of_few_survivors_is_not_drawn(plots):
@@ -417,7 +446,7 @@ def test_the_norm_is_drawn_beside_the_radius_and_the_moment_of_solving_is_marked
 
 
 def test_the_map_has_the_relative_gradient_at_every_update_and_lag(one_run):
-    plot = gradient_map(distinguished(one_run.runs), one_run.gradient_through_time)
+    plot = gradient_map(one_run)
     table = one_run.gradient_through_time.query("kind == 'probe' and state == 'c' and update == 32").set_index("lag")
     drawn = plot.data[plot.data["update"] == 32].set_index("lag")["median"]
     np.testing.assert_allclose(drawn, table["log_norm"][drawn.index] - table.loc[0, "log_norm"])
@@ -427,7 +456,7 @@ def test_the_map_has_the_relative_gradient_at_every_update_and_lag(one_run):
 
 
 def test_decay_rates_are_drawn_against_exponents_at_start_and_end(one_run):
-    plot = decay_and_exponent(distinguished(one_run.runs), one_run.gradient_through_time, one_run.lyapunov)
+    plot = decay_and_exponent(one_run)
     rates = decay(one_run.gradient_through_time).query("state == 'c'").set_index("update")["decay_rate"]
     exponents = one_run.lyapunov.query("index == 1").set_index("update")["exponent"]
     assert plot.data["moment"].tolist() == ["start", "end"]
@@ -460,7 +489,7 @@ def test_dots_are_where_the_gradient_has_grown_and_nowhere_else(one_run):
     """In grey print, colours of gradients that vanished and of those that grew look alike."""
     table = one_run.gradient_through_time
     for slope in (0.15, -0.15, 0.02):  # nats a step, over 19 steps
-        plot = gradient_map(distinguished(one_run.runs), table.assign(log_norm=slope * table["lag"]))
+        plot = gradient_map(one_run.replaced(gradient_through_time=table.assign(log_norm=slope * table["lag"])))
         panel, bar = plot.figure.axes
         (dots,), (legend,) = panel.lines, bar.lines
         expected = {lag for lag in range(1, 20, 2) if slope * lag > GROWN}  # every second of 20 lags has a dot
@@ -481,7 +510,7 @@ def test_the_threshold_is_drawn_where_there_is_one(plots):
 
 
 def test_share_of_clipped_updates_is_counted(one_run):
-    plot = clipping(distinguished(one_run.runs), one_run.evaluations, one_run.clipping)
+    plot = clipping(one_run)
     table = one_run.clipping
     share = plot.data[plot.data["quantity"] == "clip_fraction"].set_index("update")["median"]
     assert len(share) == 50
@@ -489,15 +518,15 @@ def test_share_of_clipped_updates_is_counted(one_run):
 
 
 def test_norms_are_drawn_with_their_quantiles_over_the_updates_of_a_window(one_run):
-    plot = clipping(distinguished(one_run.runs), one_run.evaluations, one_run.clipping)
+    plot = clipping(one_run)
     seen = np.exp(one_run.clipping.query("60 < update <= 120")["norm_log_mean"])
     band = plot.data.query("update == 120").set_index("quantity")["median"]
     np.testing.assert_allclose(band[["norm_q05", "norm_q50", "norm_q95"]], seen.quantile([0.05, 0.5, 0.95]))
 
 
-def test_a_run_that_diverged_stays_in_the_learning_curve_beside_its_clipping(runs, tables):
-    plot = clipping(runs, tables.evaluations, tables.clipping)
-    there = learning_curves(runs, tables.evaluations).data
+def test_a_run_that_diverged_stays_in_the_learning_curve_beside_its_clipping(plots):
+    plot = plots[clipping]
+    there = plots[learning_curves].data
     again = plot.data.query("quantity == 'relative_loss'")
     assert np.isinf(again["median"]).any()
     shared = again.merge(there, on=["task", "clip", "cell", "update"], suffixes=("", "_there"))

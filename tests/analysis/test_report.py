@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from bench.analysis.figures.figure import all_figures
 from bench.analysis.figures.plot import EXTENSIONS
 from bench.analysis.figures.style import STYLES
 from bench.analysis.report.absences import unfinished
@@ -24,17 +25,8 @@ from bench.report import main
 from bench.runs.directory import note_asked
 from bench.runs.tables import load
 
-OF_ANY_RUN = {"learning_curves", "accuracy", "success", "scores", "time_to_solve", "performance_profile"}
-FIGURES = {
-    *OF_ANY_RUN,
-    *("gradient_probe", "gradient_training"),
-    *("spectral_radius", "gate_spectral_radius", "state_jacobian", "clipping"),
-    *("gradient_map", "decay_and_exponent", "jacobian_product", "eigenvalues", "state"),
-}
-MEASURED = (
-    *("spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product"),
-    *("gradient_through_time", "clipping"),
-)
+FIGURES = {figure.name for figure in all_figures()} - {"memory_length"}  # which takes a sweep of lengths
+OF_ANY_RUN = {figure.name for figure in all_figures() if set(figure.needs) <= {"evaluations"}} - {"memory_length"}
 UPDATES = 3000  # of a made-up run
 TABLES = ("overview", "estimates", "comparisons", "clipping")
 
@@ -78,7 +70,7 @@ def page(folder: Path) -> Page:
 @pytest.fixture
 def few(make_up, tmp_path) -> Path:
     """Two runs that were not measured."""
-    return make_up(tmp_path / "few", {"adding": 20}, ["tanh"], [1.0], seeds=2, without=MEASURED)
+    return make_up(tmp_path / "few", {"adding": 20}, ["tanh"], [1.0], seeds=2, only=("evaluations",))
 
 
 def fail(results: Path, message: str) -> None:
@@ -179,7 +171,7 @@ def test_a_figure_without_data_is_left_out_and_named(few):
     assert main([str(few)]) == 0
     page = Page(few / "report" / "report.html")
     assert {figure["id"] for figure in page.all("figure")} == OF_ANY_RUN
-    assert "The figure spectral radius is left out: these results hold no spectra of the recurrent weight." in page.text
+    assert "The figure spectral radius is left out: these results hold no table spectrum." in page.text
     assert {path.stem for path in figures.iterdir()} == OF_ANY_RUN
     assert {path.stem for path in (few / "report" / "tables").iterdir()} == {"overview", "estimates"}
 
@@ -208,7 +200,7 @@ def test_a_failed_run_is_told_and_counted(few):
 
 
 def test_several_folders_make_one_report(few, make_up, tmp_path):
-    other = make_up(tmp_path / "other", {"adding": 30}, ["tanh"], [1.0], seeds=2, without=("gradient_through_time",))
+    other = make_up(tmp_path / "other", {"adding": 30}, ["tanh"], [1.0], seeds=2, only=("evaluations",))
     for k, run in enumerate(sorted(other.iterdir())):
         run.rename(other / f"{k + 100:012x}")
     assert main([str(few), str(other), "--out", str(tmp_path / "both")]) == 0
@@ -333,7 +325,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(few, tmp_path, capsys):
 
 def test_any_setting_may_be_hue_row_and_column(make_up, tmp_path, capsys):
     for length in (100, 20):
-        measured = {"seeds": 2, "lrs": (0.1, 0.2), "without": MEASURED}
+        measured = {"seeds": 2, "lrs": (0.1, 0.2), "only": ("evaluations",)}
         make_up(tmp_path / "two", {"adding": length}, ["tanh", "lstm"], [1.0, np.inf], **measured)
     out = tmp_path / "out"
     axes = ["--hue", "cell", "--col", "task.length", "--row", "clipping.threshold", "--style", "icml"]

@@ -12,6 +12,7 @@ from bench.analysis.settings import distinguished
 from bench.analysis.statistics.memory_length import memory_length as fit
 from bench.analysis.table import two_digits
 from bench.analysis.tables import comparisons, estimates, memory
+from bench.runs.tables import Tables
 
 SOLVED = {25: 10, 50: 10, 100: 4, 200: 0}  # of 10 runs, by length
 
@@ -30,25 +31,28 @@ def ten() -> pd.DataFrame:
             **{"recurrent_parameters": 4096, "parameters": 4353, "seconds": 3.25},
         }
     )
-    return distinguished(runs)
+    return runs
 
 
 @pytest.fixture
 def lengths(ten: pd.DataFrame) -> pd.DataFrame:
     """As many runs as `SOLVED` says solve, at each length."""
-    plain = ten.assign(task="adding", cell="tanh", clipping="norm")
-    runs = pd.concat(
+    return pd.concat(
         [
-            plain.assign(**{"task.length": length, "outcome": ["solved"] * solved + ["stuck"] * (10 - solved)})
+            ten.assign(**{"task.length": length, "outcome": ["solved"] * solved + ["stuck"] * (10 - solved)})
             for length, solved in SOLVED.items()
         ],
         ignore_index=True,
     )
-    return distinguished(runs)
+
+
+def results(runs: pd.DataFrame) -> Tables:
+    """Results that hold these runs and no other table."""
+    return Tables([]).replaced(runs=runs)
 
 
 def test_a_curve_ends_at_the_share_of_all_runs(ten):
-    plot = time_to_solve(ten)
+    plot = time_to_solve(results(ten))
     assert plot.data["share"].iloc[-1] == pytest.approx(0.6)
     (line,) = plot.figure.axes[0].lines
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (3000, pytest.approx(0.6))
@@ -56,21 +60,23 @@ def test_a_curve_ends_at_the_share_of_all_runs(ten):
 
 
 def test_times_are_told_with_their_resolution(ten):
-    assert "known to within one evaluation, every 50 updates." in time_to_solve(ten).caption  # a sixtieth of 3000
+    assert (
+        "known to within one evaluation, every 50 updates." in time_to_solve(results(ten)).caption
+    )  # a sixtieth of 3000
     some = ten.assign(**{"evaluation.every": [100] * 5 + [125] * 5})
-    assert "every 100 to 125 updates." in time_to_solve(some).caption
+    assert "every 100 to 125 updates." in time_to_solve(results(some)).caption
 
 
 def test_runs_stopped_from_outside_are_counted(ten):
-    assert "stopped" not in time_to_solve(ten).caption
+    assert "stopped" not in time_to_solve(results(ten)).caption
     stopped = ten.assign(stopped=ten["outcome"] == "diverged")
-    assert "log-log beyond (4 were, and are censored)" in time_to_solve(stopped).caption
-    assert estimates(stopped).text["stopped"].tolist() == ["4"]
+    assert "log-log beyond (4 were, and are censored)" in time_to_solve(results(stopped)).caption
+    assert estimates(distinguished(stopped)).text["stopped"].tolist() == ["4"]
 
 
 def test_lengths_are_one_axis_and_no_longer_part_of_the_task(lengths):
-    assert lengths["task"].nunique() == 4
-    plot = memory_length(lengths)
+    assert distinguished(lengths)["task"].nunique() == 4
+    plot = memory_length(results(lengths))
     assert set(plot.data["task"]) == {"adding"}
     assert plot.data["length"].tolist() == list(SOLVED)
     assert plot.data["successes"].tolist() == list(SOLVED.values())
@@ -78,7 +84,7 @@ def test_lengths_are_one_axis_and_no_longer_part_of_the_task(lengths):
 
 
 def test_the_fitted_curve_and_its_interval_are_drawn(lengths):
-    plot = memory_length(lengths)
+    plot = memory_length(results(lengths))
     expected = fit(list(SOLVED), list(SOLVED.values()), [10] * 4)
     assert plot.data["t50"].tolist() == [expected.t50] * 4
     drawn = plot.figure.axes[0].lines
@@ -92,18 +98,18 @@ def test_the_fitted_curve_and_its_interval_are_drawn(lengths):
 
 
 def test_where_all_solve_there_is_no_mark_and_no_curve(lengths):
-    drawn = memory_length(lengths.assign(outcome="solved")).figure.axes[0].lines
+    drawn = memory_length(results(lengths.assign(outcome="solved"))).figure.axes[0].lines
     assert {len(line.get_xdata()) for line in drawn} == {4, 2}  # points; interval and the line at one half
 
 
 def test_one_length_draws_no_memory_length(ten):
     for runs in (ten, ten.drop(columns="task.length")):
         with pytest.raises(NothingToDraw, match=r"no sweep of task\.length"):
-            memory_length(runs)
+            memory_length(results(runs))
 
 
 def test_a_profile_falls_from_all_runs_to_none(ten):
-    plot = performance_profile(ten)
+    plot = performance_profile(results(ten))
     assert plot.data["share"].iloc[0] == 1
     assert plot.data.set_index("tau").loc[0.5, "share"] == pytest.approx(0.6)
 
@@ -112,7 +118,7 @@ def test_a_profile_falls_from_all_runs_to_none(ten):
 
 
 def test_estimates_of_a_setting(ten):
-    (row,) = estimates(ten).text.to_dict("records")
+    (row,) = estimates(distinguished(ten)).text.to_dict("records")
     assert row["solved"] == "6/10 [0.31, 0.83]"
     assert row["diverged"] == "4"
     assert row["updates"] == "950 [500, > 3000]"  # median of all ten: between the fifth and the sixth
@@ -144,7 +150,7 @@ def test_comparisons_say_pairing_least_p_and_verdict(runs):
 
 
 def test_memory_table_tells_t50_with_its_interval(lengths):
-    (row,) = memory(lengths).text.to_dict("records")
+    (row,) = memory(distinguished(lengths)).text.to_dict("records")
     expected = fit(list(SOLVED), list(SOLVED.values()), [10] * 4)
     assert (row["task"], row["n"], row["lengths"]) == ("adding", "40", "4, 25 to 200")
     assert row["T50"] == "{} [{}, {}]".format(*map(two_digits, (expected.t50, expected.low, expected.high)))
@@ -152,14 +158,19 @@ def test_memory_table_tells_t50_with_its_interval(lengths):
 
 
 def test_beyond_the_lengths_the_table_says_no_number(lengths):
-    (all_solve,) = memory(lengths.assign(outcome="solved")).text.to_dict("records")
+    (all_solve,) = memory(distinguished(lengths.assign(outcome="solved"))).text.to_dict("records")
     assert all_solve["T50"] == "> 200 [> 200, > 200]"
-    (none_solves,) = memory(lengths.assign(outcome="stuck")).text.to_dict("records")
+    (none_solves,) = memory(distinguished(lengths.assign(outcome="stuck"))).text.to_dict("records")
     assert none_solves["T50"] == "< 25 [< 25, < 25]"
 
 
 def test_new_tables_print_in_latex(runs, lengths):
-    for table in (estimates(runs), comparisons(runs), memory(lengths), memory(lengths.assign(outcome="stuck"))):
+    for table in (
+        estimates(runs),
+        comparisons(runs),
+        memory(distinguished(lengths)),
+        memory(distinguished(lengths.assign(outcome="stuck"))),
+    ):
         body = table.latex()[table.latex().index("\\begin{tabular}") :]
         assert body.isascii()
         assert not {"& > ", "& < "} & {body[k : k + 4] for k in range(len(body))}

@@ -19,14 +19,11 @@ from bench.runs.tables import Tables, load
 from tests.analysis.conftest import make_up
 
 ROOT = Path(__file__).parents[2]
-QUIET = ("spectrum", "eigenvalues", "state_jacobian", "state", "lyapunov", "jacobian_product")
-QUIET = (*QUIET, "gradient_through_time", "clipping")
-
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A folder of runs of two cells on two tasks, kept as the reference `known` beside it."""
-    known = make_up(tmp_path / "known", cells=["tanh", "lstm"], thresholds=[1.0], without=QUIET)
+    known = make_up(tmp_path / "known", cells=["tanh", "lstm"], thresholds=[1.0], only=("evaluations",))
     assert reference.main([str(known), "--out", str(tmp_path)]) == 0
     return tmp_path
 
@@ -34,7 +31,7 @@ def made(tmp_path: Path) -> Path:
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     """Another cell, on one of the tasks."""
-    return rename(make_up(tmp_path / "mine", {"adding": 40}, ["irnn"], [1.0], without=QUIET))
+    return rename(make_up(tmp_path / "mine", {"adding": 40}, ["irnn"], [1.0], only=("evaluations",)))
 
 
 def said(results: Path, line: str) -> None:
@@ -87,7 +84,7 @@ def test_a_new_cell_stands_beside_the_known_ones_in_paired_comparisons(made, min
 
 
 def test_a_run_that_was_done_again_counts_once(made):
-    again = rename(make_up(made / "again", {"adding": 40}, ["tanh", "irnn"], [1.0], seeds=2, without=QUIET))
+    again = rename(make_up(made / "again", {"adding": 40}, ["tanh", "irnn"], [1.0], seeds=2, only=("evaluations",)))
     for config in again.glob("*/config.yaml"):
         config.write_text(config.read_text().replace("threshold: 1.0", "threshold: 1"))
     said(again, "of_a_later_version: null")
@@ -101,7 +98,7 @@ def test_a_run_that_was_done_again_counts_once(made):
 
 @pytest.mark.parametrize("task", [{"adding": 41}, {"copying": 10}])
 def test_other_data_are_nothing_to_compare_with(made, task, tmp_path):
-    other = rename(make_up(tmp_path / "other", task, ["irnn"], [1.0], seeds=1, without=QUIET))
+    other = rename(make_up(tmp_path / "other", task, ["irnn"], [1.0], seeds=1, only=("evaluations",)))
     if "copying" in task:
         assert set(references.beside(load(other), "known", made).runs["task"]) == {"copying"}
         return

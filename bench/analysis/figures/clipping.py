@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from bench.analysis import captions
+from bench.analysis import captions, queries
+from bench.analysis.figures.facets import Facets
+from bench.analysis.figures.figure import figure
 from bench.analysis.figures.panels import draw_bands, grid, legend, reference, shares, titles
-from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import DASHED, paper, series_styles
+from bench.analysis.figures.plot import Plot
+from bench.analysis.figures.style import DASHED, series_styles
 from bench.analysis.settings import THRESHOLD, levels
 from bench.analysis.statistics.summaries import WINDOWS, clipping_windows, median_norms, most, quartiles, relative_loss
 
@@ -20,19 +22,12 @@ NORM_BAND = {"norm_q05": "q25", "norm_q50": "median", "norm_q95": "q75"}  # the 
 ROW_HEIGHT = 0.95
 
 
-@paper()
-def clipping(
-    runs: pd.DataFrame,
-    evaluations: pd.DataFrame,
-    blocks: pd.DataFrame,
-    hue: str = "cell",
-    row: str = "clip",
-    col: str = "task",
-) -> Plot:
+@figure("evaluations", "clipping", place=150)
+def clipping(facets: Facets) -> Plot:
     """Learning curve, share of clipped updates and norm before clipping side by side, a row for each setting."""
-    need(blocks, "gradient norms")
-    need(evaluations, "evaluations")
-    band = _bands(runs, evaluations, blocks, [col, row, hue])
+    runs, hue, row, col = facets.runs, facets.hue, facets.row, facets.col
+    blocks = queries.clipping(facets.results)
+    band = _bands(facets, blocks, [col, row, hue])
     drawn = {
         LOSS: band[band["quantity"] == "relative_loss"],
         SHARE: band[band["quantity"] == "clip_fraction"],
@@ -41,38 +36,40 @@ def clipping(
     columns, rows = titles(band[col], col), titles(band[row], row)
     settings = band[[col, row]].drop_duplicates().sort_values([col, row]).itertuples(index=False, name=None)
     names = {(c, r): "\n".join([columns[c]] * (len(columns) > 1) + [rows[r]]) for c, r in settings}
-    figure, panels = grid(names, {quantity: quantity for quantity in drawn}, "updates", "", row_height=ROW_HEIGHT)
+    drawing, panels = grid(names, {quantity: quantity for quantity in drawn}, "updates", "", row_height=ROW_HEIGHT)
     series = series_styles(levels(band[hue]))
     for ((column, level), quantity), panel in panels.items():
         edges = EDGES[quantity]
-        draw_bands({(level, column): panel}, drawn[quantity], "update", row, col, hue, series, edges=edges)
+        own = drawn[quantity]
+        own = own[(own[row] == level) & (own[col] == column)]
+        draw_bands(panel, own, "update", hue, series, edges=edges)
         panel.xaxis.set_major_locator(MaxNLocator(3))
         _scaled(panel, quantity)
         if quantity == NORM:
             for threshold in _norm_thresholds(runs[runs[row] == level]):
                 reference(panel, y=threshold)
-    legend(figure, series, {"baseline, threshold": DASHED})
+    legend(drawing, series, {"baseline, threshold": DASHED})
     caption = (
         "Learning and clipping side by side. Left: held-out loss relative to the best answer without memory (1, "
-        f"dashed). {captions.BAND}, {captions.seeds(runs, hue, row, col)}; a run that stopped as diverged counts as "
+        f"dashed). {captions.BAND}, {facets.seeds()}; a run that stopped as diverged counts as "
         f"infinitely bad from then on. Middle: share of updates that were clipped, in {WINDOWS} equal windows of "
         "training, likewise. Right: norm of the gradient before clipping, its median and 5 and 95 % quantiles over the "
         "updates of a window, each the median over seeds; threshold dashed. Middle and right are "
         f"{captions.SURVIVORS}. What lies above {EDGES[LOSS][1]:g} or {EDGES[NORM][1]:g} is drawn there. Median norm "
-        f"over updates and runs: {_typical_norms(runs, blocks, col, hue)}. {captions.conditions(runs)}"
+        f"over updates and runs: {_typical_norms(runs, blocks, col, hue)}. {facets.conditions}"
     )
     alt = captions.alt("Held-out loss, share of clipped updates and gradient norm by updates", series, panels)
-    return Plot("clipping", figure, band, caption, alt)
+    return Plot("clipping", drawing, band, caption, alt)
 
 
-def _bands(runs: pd.DataFrame, evaluations: pd.DataFrame, blocks: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _bands(facets: Facets, blocks: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Median and quartiles over seeds of everything that is drawn, a `quantity` per row."""
-    losses = evaluations.merge(runs[["run", "baseline_loss"]], on="run")
+    losses = facets.joined("evaluations", "baseline_loss")
     losses["relative_loss"] = relative_loss(losses["loss"], losses["baseline_loss"])
-    windows = clipping_windows(blocks, runs.set_index("run")["updates"])
+    windows = facets.joined(clipping_windows(blocks, facets.runs.set_index("run")["updates"]))
     parts = []
     for observed, quantities in ((losses, ["relative_loss"]), (windows, ["clip_fraction", *NORM_BAND])):
-        data = observed.merge(runs[["run", *by]], on="run").melt([*by, "update"], quantities, var_name="quantity")
+        data = observed.melt([*by, "update"], quantities, var_name="quantity")
         band = quartiles(data, [*by, "quantity", "update"], "value")
         parts.append(most(band, [*by, "quantity"]))
     return pd.concat(parts, ignore_index=True)

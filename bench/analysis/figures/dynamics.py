@@ -1,8 +1,4 @@
-"""Why a net remembers or does not, as figures: what its state, its Jacobians and its probes do while it learns.
-
-Figures are functions of `runs`, as `settings.distinguished` returns them, and tables of observations; they raise
-`NothingToDraw` where there is nothing in one.
-"""
+"""Why a net remembers or does not, as figures: what its state, its Jacobians and its probes do while it learns."""
 
 from __future__ import annotations
 
@@ -15,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 
-from bench.analysis import captions
-from bench.analysis.figures.panels import draw_bands, grid, legend, log_updates, opened, reference, shares, titles
+from bench.analysis import captions, queries
+from bench.analysis.figures.facets import ONE_ROW, Facets
+from bench.analysis.figures.figure import figure
+from bench.analysis.figures.panels import grid, log_updates, reference, shares, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force, paper, series_styles
+from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force
 from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.summaries import most, quartiles
@@ -35,15 +33,13 @@ MOMENTS: dict[str, Dash] = {"end": SOLID, "start": DASHED}
 SHARES: dict[str, Dash] = {"saturated": SOLID, "dead": DASHED}
 
 
-@paper()
-def gradient_map(
-    runs: pd.DataFrame, gradients: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
-) -> Plot:
+@figure("gradient_through_time", place=100)
+def gradient_map(facets: Facets) -> Plot:
     """ln gamma by lag and update, a colour each: where in training the gradient begins to reach how far."""
-    need(gradients, "gradients through time")
-    probes = gradients[gradients["kind"] == "probe"]
+    hue, row, col = facets.hue, facets.row, facets.col
+    probes = queries.probes(facets.results)
     need(probes, "gradients through time of the kind probe")
-    data = _memory(probes).merge(runs[["run", hue, row, col]], on="run")
+    data = facets.joined(probes)
     data["log_norm"] = data["log_norm"].astype(float).mask(data["zero_share"] > 0.5, -np.inf)
     profile = ["run", "update"]
     at_loss = data.loc[data["lag"] == 0, [*profile, "log_norm"]]
@@ -55,15 +51,15 @@ def gradient_map(
     several, words = band[row].nunique() > 1, titles(band[row], row)
     settings = band[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
     rows = {s: f"{s[0]}\n{words[s[1]]}" if several else str(s[0]) for s in settings}
-    figure, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
+    drawing, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
     norm = Normalize(-SHOWN, SHOWN)
     for ((level, clip), column), panel in panels.items():
         own = band[(band[hue] == level) & (band[row] == clip) & (band[col] == column)]
         if len(own):
             _draw_map(panel, own.pivot(index="lag", columns="update", values="median"), norm)
-    apart = BAR_APART * in_force().scale / figure.get_figheight()
+    apart = BAR_APART * in_force().scale / drawing.get_figheight()
     scale = ScalarMappable(norm, BLUE_TO_RED)
-    bar = figure.colorbar(scale, ax=list(panels.values()), location="top", aspect=40, pad=apart)
+    bar = drawing.colorbar(scale, ax=list(panels.values()), location="top", aspect=40, pad=apart)
     dotted = np.arange(GROWN, SHOWN, GROWN / 2) + GROWN / 4
     bar.ax.plot(dotted, np.full(len(dotted), 0.5), **DOTS)
     bar.set_label(r"$\ln\,\gamma$ (nats)", fontsize="medium")
@@ -71,13 +67,13 @@ def gradient_map(
         "Gradient through time of the loss at one step, by lag and update: ln γ, the logarithm of the gradient's norm "
         "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, by more than "
         f"{GROWN:g} nat where dotted, white has come through unchanged; beyond ±{SHOWN:g} nats the colour stays. "
-        f"Median over seeds, {captions.seeds(runs, hue, row, col)}, quartiles in the CSV file; {captions.SURVIVORS}. "
-        f"{captions.conditions(runs)}"
+        f"Median over seeds, {facets.seeds()}, quartiles in the CSV file; {captions.SURVIVORS}. "
+        f"{facets.conditions}"
     )
     alt = captions.alt(
         "Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), panels
     )
-    return Plot("gradient_map", figure, band, caption, alt)
+    return Plot("gradient_map", drawing, band, caption, alt)
 
 
 def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
@@ -94,42 +90,35 @@ def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
     panel.set_xlim(-0.2, x[-1])
 
 
-@paper()
-def decay_and_exponent(
-    runs: pd.DataFrame, gradients: pd.DataFrame, lyapunov: pd.DataFrame, hue: str = "cell", col: str = "task"
-) -> Plot:
+@figure("gradient_through_time", "lyapunov", place=110)
+def decay_and_exponent(facets: Facets) -> Plot:
     """Decay rate of the probe against the largest Lyapunov exponent, every run at its start and its end.
 
     Its numbers hold all that `decay` knows: half-life, horizons, vanished and underflown share.
     """
-    need(lyapunov, "Lyapunov exponents")
-    need(gradients, "gradients through time")
+    lyapunov, gradients = facets.results.read("lyapunov"), queries.gradients_at_ends(facets.results)
     largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time")]
     measured = gradients.merge(largest[["run", "update"]], on=["run", "update"])
+    need(measured, "gradients through time beside Lyapunov exponents")
     rates = _memory(decay(measured))  # whole: half-lives and horizons go into the CSV file
     columns_of_exponents = ["run", "update", "exponent", "q05", "q95", "unconverged", "sequences", "steps"]
     data = largest[columns_of_exponents].merge(rates, on=["run", "update"])
-    columns_of_runs = list(dict.fromkeys(("run", "seed", hue, "clip", col)))
-    data = _moments(data).merge(runs[columns_of_runs], on="run")
-    data = data.dropna(subset=["exponent", "decay_rate"])
+    data = facets.joined(_moments(data), "seed").dropna(subset=["exponent", "decay_rate"])
     need(data, "Lyapunov exponents beside probes")
 
-    series = series_styles(levels(data[hue]))
-    columns = titles(data[col], col)
     label = r"largest Lyapunov exponent $\lambda_1$ (nats/step)"
-    figure, panels = grid({"": ""}, columns, label, "decay rate (nats/step)", row_height=1.5)
-    for (_, column), panel in panels.items():
-        own = data[data[col] == column]
-        for level, look in series.items():
-            for moment, filled in (("start", "white"), ("end", look.color)):
-                points = own[(own[hue] == level) & (own["moment"] == moment)]
-                style: dict[str, Any] = {"marker": look.marker, "linestyle": "none", "color": look.color}
+    panels = facets.panels(data, label, "decay rate (nats/step)", row=ONE_ROW, row_height=1.5)
+    for panel, own in panels.cut(data):
+        for level, series in panels.series.items():
+            for moment, filled in (("start", "white"), ("end", series.color)):
+                points = own[(own[facets.hue] == level) & (own["moment"] == moment)]
+                style: dict[str, Any] = {"marker": series.marker, "linestyle": "none", "color": series.color}
                 panel.plot(
                     points["exponent"], points["decay_rate"], **style, markerfacecolor=filled, markeredgewidth=0.8
                 )
         panel.axline((0, 0), slope=1, color=GREY, linewidth=0.7, linestyle=DASHED, zorder=1)
         reference(panel, x=0.0, y=0.0, dash=DOTTED)
-    legend(figure, series, {"equal": DASHED})
+    panels.legend({"equal": DASHED})
     steps, sequences = (", ".join(f"{n:.0f}" for n in sorted(data[of].unique())) for of in ("steps", "sequences"))
     spread, unsettled = (data["q95"] - data["q05"]).median(), int((data["unconverged"] > 0).sum())
     caption = (
@@ -138,67 +127,63 @@ def decay_and_exponent(
         f"over {steps} steps, per step: no direction of the state grows faster over these, and of longer runs it says "
         f"nothing. Mean over {sequences} held-out sequences, of which 5 to 95 % lie within {spread:.2g} nats per step "
         f"of each other at the median point; {unsettled} points not converged. Open: at the start, filled: "
-        f"at the end of training; a point a run, {captions.seeds(runs, *columns_of_runs[2:])}. Dashed: both are "
+        f"at the end of training; a point a run, {facets.seeds()}. Dashed: both are "
         f"equal, which they are where the loss excites the direction that lasts longest. "
-        f"{captions.conditions(runs)}"
+        f"{facets.conditions}"
     )
-    alt = captions.alt("Decay rate against largest Lyapunov exponent", series, panels)
-    return Plot("decay_and_exponent", figure, data, caption, alt)
+    alt = panels.alt("Decay rate against largest Lyapunov exponent")
+    return Plot("decay_and_exponent", panels.figure, data, caption, alt)
 
 
-@paper()
-def jacobian_product(
-    runs: pd.DataFrame, product: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task"
-) -> Plot:
+@figure("jacobian_product", place=120)
+def jacobian_product(facets: Facets) -> Plot:
     """Singular values of the Jacobian of a whole sequence, per step, at the start and the end of training."""
-    need(product, "singular values of Jacobian products")
-    data = _moments(product).merge(runs[["run", hue, row, col]], on="run")
+    data = facets.joined(_moments(facets.results.read("jacobian_product")))
     data["per_step"] = data["log_singular_value"] / data["steps"]
     data.loc[data["lost"] > data["sequences"] / 2, "per_step"] = np.nan
-    by = [row, col, hue, "moment"]
+    by = [*facets.by, "moment"]
     band = most(quartiles(data, [*by, "index"], "per_step"), by)
 
     label = r"$\ln\,\sigma_i\,/\,T$ (nats/step)"
-    figure, panels, series = opened(band, row, col, hue, "index $i$", label)
-    draw_bands(panels, band, "index", row, col, hue, series, dash="moment", dashes=MOMENTS)
-    for panel in panels.values():
+    panels = facets.panels(band, "index $i$", label)
+    panels.draw_bands(band, "index", dash="moment", dashes=MOMENTS)
+    for panel in panels:
         panel.set_ylim(bottom=max(panel.get_ylim()[0], LOWEST))
         reference(panel, y=0.0, dash=DOTTED)
-    legend(figure, series, MOMENTS)
+    panels.legend(MOMENTS)
     caption = (
         "Singular values of the product of all state Jacobians of a held-out sequence, largest first, as logarithms "
         "per step: at 0 a direction of the initial state reaches the end of the sequence unchanged; a line ends where "
-        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By {captions.named(row)}. "
-        f"{captions.BAND}, {captions.seeds(runs, hue, row, col)}; {captions.SURVIVORS}. {captions.conditions(runs)}"
+        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By {facets.row_name}. "
+        f"{captions.BAND}, {facets.seeds()}; {captions.SURVIVORS}. {facets.conditions}"
     )
-    alt = captions.alt("Logarithm of singular values per step by index", series, panels)
-    return Plot("jacobian_product", figure, band, caption, alt)
+    alt = panels.alt("Logarithm of singular values per step by index")
+    return Plot("jacobian_product", panels.figure, band, caption, alt)
 
 
-@paper()
-def state(runs: pd.DataFrame, states: pd.DataFrame, hue: str = "cell", row: str = "clip", col: str = "task") -> Plot:
+@figure("state", place=140)
+def state(facets: Facets) -> Plot:
     """Saturated and dead share of the units of h, by updates."""
-    need(states, "statistics of the state")
-    of_units = states[states["state"] == "h"].groupby(["run", "update"], observed=True)[list(SHARES)].mean()
-    data = of_units.reset_index().merge(runs[["run", hue, row, col]], on="run")
-    data = data.melt([hue, row, col, "run", "update"], list(SHARES), var_name="quantity")
-    by = [row, col, hue, "quantity"]
+    of_units = queries.states(facets.results).groupby(["run", "update"], observed=True)[list(SHARES)].mean()
+    data = facets.joined(of_units.reset_index())
+    data = data.melt([*facets.by, "run", "update"], list(SHARES), var_name="quantity")
+    by = [*facets.by, "quantity"]
     band = most(quartiles(data, [*by, "update"], "value"), by)
 
-    figure, panels, series = opened(band, row, col, hue, "updates", "share of units")
-    draw_bands(panels, band, "update", row, col, hue, series, dash="quantity", dashes=SHARES)
-    for panel in panels.values():
+    panels = facets.panels(band, "updates", "share of units")
+    panels.draw_bands(band, "update", dash="quantity", dashes=SHARES)
+    for panel in panels:
         log_updates(panel)
         shares(panel)
-    legend(figure, series, SHARES)
+    panels.legend(SHARES)
     caption = (
         "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "
         "mean over steps (not drawn for units without bounds); dashed: dead, 0 at every step of every sequence. By "
-        f"{captions.named(row)}. {captions.BAND}, {captions.seeds(runs, hue, row, col)}; {captions.SURVIVORS}. "
-        f"{captions.conditions(runs)}"
+        f"{facets.row_name}. {captions.BAND}, {facets.seeds()}; {captions.SURVIVORS}. "
+        f"{facets.conditions}"
     )
-    alt = captions.alt("Saturated and dead share of units by updates", series, panels)
-    return Plot("state", figure, band, caption, alt)
+    alt = panels.alt("Saturated and dead share of units by updates")
+    return Plot("state", panels.figure, band, caption, alt)
 
 
 def _memory(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,10 @@
-"""Small multiples: a grid of panels that share their axes, and bands drawn into them."""
+"""Small multiples: a grid of panels that share their axes, and what is drawn into them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,49 +16,102 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from bench.analysis.figures.style import DASHED, GREY, SOLID, Dash, SeriesStyle, in_force, series_styles
+from bench.analysis import captions
+from bench.analysis.figures.labels import least_width, width_of, wrapped
+from bench.analysis.figures.style import DASHED, GREY, SOLID, Dash, SeriesStyle, in_force
 from bench.analysis.settings import NO_CLIPPING, levels
 
-Panels: TypeAlias = dict[tuple[Any, Any], Axes]  # by row level and column level
 BAND_ALPHA = 0.2
 SHADE_ALPHA = 0.12
 MARKER_DISTANCE = 0.4  # along a line, of the panel's diagonal
-# inches at a size of 8 points: a line's height in a legend, an entry's width without its text, and that of a letter
-LEGEND_LINE, LEGEND_HANDLE, LEGEND_LETTER = 0.17, 0.55, 0.055
+# inches at a size of 8 points: the height of a line of letters, and an entry's width in a legend without its text
+LINE, LEGEND_LINE, LEGEND_HANDLE = 0.13, 0.17, 0.55
 FRAME = 0.5  # likewise: what is above and below the panels
+BESIDE = 0.75  # likewise: what is left and right of them, with a label of one line
+FILLED = 0.9  # of the room for a label, which it may take
+TALLEST = 2.2  # inches at a size of 8 points: a row grows up to here with its label
 THIN = 0.7  # points, of a line to compare with
 UNBOUNDED = (-np.inf, np.inf)
 
 
+@dataclass(frozen=True)
+class Panels:
+    """A figure of panels, each for a level of a row and a level of a column, and a series for every level of the hue.
+
+    axes: by row level and column level. row, col, hue: the columns of a table that hold these levels; where there is
+    one row of panels for all levels, `row` is empty.
+    """
+
+    figure: Figure
+    axes: Mapping[tuple[Any, Any], Axes]
+    series: Mapping[Any, SeriesStyle]
+    row: str
+    col: str
+    hue: str
+
+    def __iter__(self) -> Iterator[Axes]:
+        return iter(self.axes.values())
+
+    def cut(self, table: pd.DataFrame) -> Iterator[tuple[Axes, pd.DataFrame]]:
+        """Every panel with its rows of the table."""
+        for (row, col), panel in self.axes.items():
+            of_row = table[table[self.row] == row] if self.row else table
+            yield panel, of_row[of_row[self.col] == col]
+
+    def draw_bands(
+        self,
+        band: pd.DataFrame,
+        x: str,
+        *,
+        dash: str | None = None,
+        dashes: Mapping[Any, Dash] | None = None,
+        edges: tuple[float, float] = UNBOUNDED,
+    ) -> None:
+        """Median and quartiles over `x` in every panel, a line for each level of the hue and, if given, of `dash`.
+
+        What lies beyond the edges is drawn on them; NaN leaves a gap.
+        """
+        for panel, part in self.cut(band):
+            draw_bands(panel, part, x, self.hue, self.series, dash=dash, dashes=dashes, edges=edges)
+
+    def legend(self, dashes: Mapping[str, Dash], shaded: str = "") -> None:
+        """Above all panels: colour and marker of each series, what the dashes mean, and what is shaded."""
+        legend(self.figure, self.series, dashes, shaded)
+
+    def alt(self, what: str) -> str:
+        """What the figure shows, for those who cannot see it."""
+        return captions.alt(what, self.series, self.axes)
+
+
 def grid(
     rows: Mapping[Any, str], columns: Mapping[Any, str], x_label: str, y_label: str, row_height: float = 1.15
-) -> tuple[Figure, Panels]:
+) -> tuple[Figure, dict[tuple[Any, Any], Axes]]:
     """One panel per row and column level; the panels of a column share their axes.
 
-    rows, columns: levels with what is written right of the row and on top of the column.
-    row_height: inches, at a size of 8 points. Up to two columns of panels take one column of a page, more take its
-    whole width, exactly.
+    rows, columns: levels with what is written right of the row and on top of the column, in several lines where it is
+    long. row_height: inches, at a size of 8 points, more where a label of three lines takes more. Up to two columns of
+    panels take one column of a page, more take its whole width, exactly.
     """
     style = in_force()
-    width = style.column if len(columns) <= 2 else style.page
+    scale, width = style.scale, style.column if len(columns) <= 2 else style.page
+    parts = [part for label in rows.values() for part in label.split("\n")]
+    height = scale * max(row_height, min(TALLEST, max(map(least_width, parts), default=0) / scale / FILLED))
+    names = ["\n".join(wrapped(part, FILLED * height) for part in label.split("\n")) for label in rows.values()]
+    most_beside = max(name.count("\n") for name in names)
+    across = (width - scale * (BESIDE + LINE * most_beside)) / len(columns)
+    heads = [wrapped(title, FILLED * across, lines=4) for title in columns.values()]
+    above = scale * LINE * max(head.count("\n") for head in heads)
+
     layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.03)
-    figure = Figure(figsize=(width, (row_height * len(rows) + FRAME) * style.scale), layout=layout)
+    figure = Figure(figsize=(width, height * len(rows) + FRAME * scale + above), layout=layout)
     axes = figure.subplots(len(rows), len(columns), sharex="col", sharey="col", squeeze=False)
-    for title, panel in zip(columns.values(), axes[0], strict=True):
-        panel.set_title(title)
-    for name, last in zip(rows.values(), axes[:, -1], strict=True):
-        last.annotate(name, (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center")
+    for head, panel in zip(heads, axes[0], strict=True):
+        panel.set_title(head)
+    for name, last in zip(names, axes[:, -1], strict=True):
+        last.annotate(name, (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center", ma="center")
     figure.supxlabel(x_label, fontsize="medium")
     figure.supylabel(y_label, fontsize="medium")
     return figure, {(row, column): axes[r, c] for r, row in enumerate(rows) for c, column in enumerate(columns)}
-
-
-def opened(
-    data: pd.DataFrame, row: str, column: str, hue: str, x_label: str, y_label: str
-) -> tuple[Figure, Panels, dict[Any, SeriesStyle]]:
-    """A grid with a panel for every level of `row` and `column` in `data`, and a look for every level of `hue`."""
-    figure, panels = grid(titles(data[row], row), titles(data[column], column), x_label, y_label)
-    return figure, panels, series_styles(levels(data[hue]))
 
 
 def titles(column: pd.Series, key: str) -> dict[Any, str]:
@@ -77,11 +131,9 @@ def clipped(level: object) -> str:
 
 
 def draw_bands(
-    panels: Panels,
+    panel: Axes,
     band: pd.DataFrame,
     x: str,
-    row: str,
-    column: str,
     hue: str,
     series: Mapping[Any, SeriesStyle],
     *,
@@ -89,29 +141,18 @@ def draw_bands(
     dashes: Mapping[Any, Dash] | None = None,
     edges: tuple[float, float] = UNBOUNDED,
 ) -> None:
-    """Median and quartiles over `x` in every panel, a line for each level of `hue` and, if given, of `dash`.
-
-    What lies beyond the edges is drawn on them; NaN leaves a gap.
-    """
-    by = [hue] if dash is None else [hue, dash]
-    for panel, part in cut(panels, band, row, column):
-        for level, line in part.groupby(by, observed=True):
-            _draw_band(panel, line[x], line, series[level[0]], dashes[level[1]] if dashes else SOLID, edges)
-
-
-def cut(panels: Panels, table: pd.DataFrame, row: str, column: str) -> Iterator[tuple[Axes, pd.DataFrame]]:
-    """Every panel with its rows of the table."""
-    for (row_level, column_level), panel in panels.items():
-        yield panel, table[(table[row] == row_level) & (table[column] == column_level)]
+    """Median and quartiles over `x` in one panel, as `Panels.draw_bands` draws them in all."""
+    for level, line in band.groupby([hue] if dash is None else [hue, dash], observed=True):
+        _draw_band(panel, line[x], line, series[level[0]], dashes[level[1]] if dashes else SOLID, edges)
 
 
 def _draw_band(
-    panel: Axes, x: pd.Series, band: pd.DataFrame, look: SeriesStyle, dash: Dash, edges: tuple[float, float]
+    panel: Axes, x: pd.Series, band: pd.DataFrame, style: SeriesStyle, dash: Dash, edges: tuple[float, float]
 ) -> None:
     median, low, high = (band[name].clip(*edges) for name in ("median", "q25", "q75"))
-    every = (look.offset, MARKER_DISTANCE)
-    panel.plot(x, median, color=look.color, linestyle=dash, marker=look.marker, markevery=every)
-    panel.fill_between(x, low, high, color=look.color, alpha=BAND_ALPHA, linewidth=0)
+    every = (style.offset, MARKER_DISTANCE)
+    panel.plot(x, median, color=style.color, linestyle=dash, marker=style.marker, markevery=every)
+    panel.fill_between(x, low, high, color=style.color, alpha=BAND_ALPHA, linewidth=0)
 
 
 def reference(panel: Axes, *, y: float | None = None, x: float | None = None, dash: Dash = DASHED) -> None:
@@ -150,17 +191,19 @@ def _columns_width(widths: Sequence[float], lines: int) -> float:
 
 def legend(figure: Figure, series: Mapping[Any, SeriesStyle], dashes: Mapping[str, Dash], shaded: str = "") -> None:
     """Above all panels: colour and marker of each series, what the dashes mean, and what is shaded."""
+    scale, width = in_force().scale, figure.get_figwidth()
+    handle = scale * LEGEND_HANDLE
     handles: list[Artist] = [
-        Line2D([], [], color=look.color, marker=look.marker, label=str(name)) for name, look in series.items()
+        Line2D([], [], color=style.color, marker=style.marker, label=wrapped(str(name), width - handle))
+        for name, style in series.items()
     ]
     handles += [Line2D([], [], color=GREY, linestyle=dash, label=name) for name, dash in dashes.items()]
     if shaded:
         handles.append(Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded))
-    scale = in_force().scale
-    widths = [scale * (LEGEND_HANDLE + LEGEND_LETTER * len(str(handle.get_label()))) for handle in handles]
-    lines = next(
-        n for n in range(1, len(handles) + 1) if _columns_width(widths, n) <= figure.get_figwidth() or n == len(handles)
-    )
+    labels = [str(one.get_label()) for one in handles]
+    widths = [handle + max(map(width_of, label.split("\n"))) for label in labels]
+    lines = next(n for n in range(1, len(handles) + 1) if _columns_width(widths, n) <= width or n == len(handles))
     columns = -(-len(handles) // lines)
-    figure.set_figheight(figure.get_figheight() + scale * LEGEND_LINE * (lines - 1))
+    further = sum(sorted(label.count("\n") for label in labels)[-lines:])
+    figure.set_figheight(figure.get_figheight() + scale * (LEGEND_LINE * (lines - 1) + LINE * further))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)

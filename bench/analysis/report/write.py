@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import yaml
 
 from bench.analysis import queries, tables
-from bench.analysis.figures import clipping, dynamics, gradients, spectra
-from bench.analysis.figures import eigenvalues as clouds
-from bench.analysis.figures import learning as figures
-from bench.analysis.figures import success as solving
+from bench.analysis.figures.facets import Facets
+from bench.analysis.figures.figure import all_figures
 from bench.analysis.figures.plot import NothingToDraw, Plot, tex
 from bench.analysis.figures.style import STYLES, styled
 from bench.analysis.report import page
 from bench.analysis.report.absences import absences
-from bench.analysis.settings import Layout, column_of, distinguished, laid_out, layout, levels
-from bench.analysis.statistics.memory_length import LENGTH
+from bench.analysis.settings import Layout, distinguished, layout, levels
 from bench.analysis.table import Table
 from bench.runs.tables import Tables
 
@@ -93,43 +89,23 @@ def _require_an_end(runs: pd.DataFrame) -> None:
 
 def _drawn(results: Tables, layout: Layout) -> tuple[list[Plot], dict[str, str]]:
     """All figures for which there are data, and for each of the others why there are none."""
-    runs = laid_out(results.runs, layout)
-    axes: dict[str, Any] = layout.columns
-    flat = {axis: axes[axis] for axis in ("hue", "col")}
-    settings = distinguished(results.runs)
-    at_ends = queries.gradients_at_ends(results)
-    along_x = laid_out(results.runs, layout, layout.x)
-    along_length = laid_out(results.runs, layout, LENGTH) if LENGTH in runs else runs
-    makers: dict[str, Callable[[], Plot]] = {
-        "learning_curves": lambda: figures.learning_curves(runs, results.read("evaluations"), **axes),
-        "accuracy": lambda: figures.accuracy(runs, results.read("evaluations"), **axes),
-        "success": lambda: figures.success(along_x, **axes, x=column_of(layout.x)),
-        "scores": lambda: figures.scores(runs, **axes),
-        "gradient_probe": lambda: gradients.gradient_probe(runs, at_ends, **axes),
-        "gradient_training": lambda: gradients.gradient_training(runs, at_ends, **axes),
-        "spectral_radius": lambda: spectra.spectral_radius(runs, results.read("spectrum"), **axes),
-        "gate_spectral_radius": lambda: spectra.gate_spectral_radius(runs, results.read("spectrum"), **axes),
-        "state_jacobian": lambda: spectra.state_jacobian(runs, results.read("state_jacobian"), **axes),
-        "gradient_map": lambda: dynamics.gradient_map(runs, queries.probes(results), **axes),
-        "decay_and_exponent": lambda: dynamics.decay_and_exponent(runs, at_ends, results.read("lyapunov"), **flat),
-        "jacobian_product": lambda: dynamics.jacobian_product(runs, results.read("jacobian_product"), **axes),
-        "eigenvalues": lambda: clouds.eigenvalues(settings, queries.eigenvalues(results, settings)),
-        "state": lambda: dynamics.state(runs, queries.states(results), **axes),
-        "clipping": lambda: clipping.clipping(runs, results.read("evaluations"), queries.clipping(results), **axes),
-        "time_to_solve": lambda: solving.time_to_solve(runs, **axes),
-        "memory_length": lambda: solving.memory_length(along_length, **axes),
-        "performance_profile": lambda: solving.performance_profile(runs, **axes),
-    }
+    facets = Facets.of(results, layout)
+    lines = len(levels(facets.runs[facets.hue]))
     plots, left_out = [], {}
-    lines = len(levels(runs[axes["hue"]]))
-    for name, make in makers.items():
+    for figure in all_figures(_extensions(results.runs)):
         try:
-            if lines > MOST_LINES and name != "scores":
+            if lines > MOST_LINES and not figure.many:
                 raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
-            plots.append(make())
+            plots.append(figure.of(facets))
         except NothingToDraw as reason:
-            left_out[name] = str(reason)
+            left_out[figure.name] = str(reason)
     return plots, left_out
+
+
+def _extensions(runs: pd.DataFrame) -> list[str]:
+    """The users' packages that runs were made with; a list in `runs` is text."""
+    named = runs["extensions"].dropna().unique() if "extensions" in runs else []
+    return sorted({package for packages in named for package in yaml.safe_load(packages)})
 
 
 def _tabled(runs: pd.DataFrame, results: Tables) -> tuple[list[Table], list[str]]:
