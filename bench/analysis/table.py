@@ -10,7 +10,7 @@ import pandas as pd
 
 LABELS = 3  # columns that say what a row is of; the others are flush right
 INFINITE, MISSING = "∞", "–"
-LATEX = {"∞": "$\\infty$", "–": "--", "> ": "$>$ ", "< ": "$<$ "}  # which the fonts of plain LaTeX do not have
+LATEX = {"∞": "$\\infty$", "–": "--", ">": "$>$", "<": "$<$", "|": "$|$"}  # other signs in plain LaTeX, or none
 
 
 @dataclass(frozen=True)

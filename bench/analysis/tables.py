@@ -292,6 +292,7 @@ def _comparison_text(row: pd.Series) -> dict[str, str]:
         "task": row["task"],
         "within": clip if row["kind"] == "cells" else row["within"],
         "compared": f"{row['a']} vs {row['b']}",
+        "verdict": row["verdict"],
         "pairing": row["pairing"],
         "n": f"{row['n_a']}" if paired else f"{row['n_a']}, {row['n_b']}",
         "solved": f"{row['solved_a']} vs {row['solved_b']}",
@@ -299,7 +300,6 @@ def _comparison_text(row: pd.Series) -> dict[str, str]:
         "score": f"{_signed(row['difference'])} [{_signed(row['low'])}, {_signed(row['high'])}]",
         **{f"p {of} (Holm)": f"{_chance(row[f'p_{of}'])} ({_chance(row[f'holm_{of}'])})" for of in QUESTIONS},
         "least p": _chance(row[[f"least_{of}" for of in QUESTIONS]].min()),
-        "verdict": row["verdict"],
         **{name: f"{one} vs {other}" for (name, one), other in zip(first.items(), second.values(), strict=True)},
     }
 

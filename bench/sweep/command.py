@@ -119,7 +119,7 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
         return no_such_key(unknown, chosen(overrides))
     if "Config group override must be" in text:
         text = _no_name(overrides) or text
-    missing = re.search(r"Could not find '([^']+)/([^'/]*)'.*Available options in '[^']+':(.*)", text, re.DOTALL)
+    missing = re.search(r"Could not find '(.+)/([^']*)'.*Available options in '\1':(.*)", text, re.DOTALL)
     if missing:
         return f"{missing[1]}={missing[2]}: no such choice; use one of {', '.join(missing[3].split())}"
     return " ".join(text.split())

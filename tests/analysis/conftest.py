@@ -69,6 +69,7 @@ def make_up(
     seeds: int = 3,
     lrs: Sequence[float] = (0.001,),
     only: Collection[str] | None = None,
+    experiment: str | None = None,
 ) -> Path:
     """Write a run for every combination into `folder`, beside what is there; `only`: these tables."""
     random = np.random.default_rng(0)
@@ -78,7 +79,9 @@ def make_up(
         setting = Setting(task, length, cell, threshold, seed, lr)
         directory = RunDirectory(folder, f"{number:012x}")
         choices = {"task": task, "cell": cell, "clipping": "norm", "optimizer": "adam"}
-        directory.begin(_config(setting), {"overrides": [], "choices": choices}, {"torch": "2.13.0"})
+        directory.begin(
+            _config(setting) | {"experiment": experiment}, {"overrides": [], "choices": choices}, {"torch": "2.13.0"}
+        )
         outcome, tables = _trained(setting, random)
         directory.finish(outcome, {name: table for name, table in tables.items() if only is None or name in only}, [])
     return folder

@@ -18,7 +18,7 @@ OVERVIEW = "#table-overview table"
 @pytest.fixture(scope="module")
 def page(make_up: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     only = ("evaluations", "spectrum", "state_jacobian")
-    results = make_up(tmp_path_factory.mktemp("page") / "quick", seeds=2, only=only)
+    results = make_up(tmp_path_factory.mktemp("page") / "quick", seeds=2, only=only, experiment="quick")
     assert main([str(results)]) == 0
     return results / "report" / "report.html"
 
@@ -153,5 +153,38 @@ def test_on_a_narrow_screen_only_tables_scroll_sideways(opened):
     try:
         assert opened.ask("document.documentElement.scrollWidth") <= 400
         assert opened.ask("document.querySelector('.scroll').scrollWidth") > 400
+    finally:
+        opened.width(1280)
+
+
+def test_on_a_narrow_screen_no_cell_is_a_column_of_letters(opened):
+    opened.ask("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    opened.width(390)
+    try:
+        cells = opened.ask(
+            "[...document.querySelectorAll('th, td')].map(c => [c.innerText, c.clientWidth, c.clientHeight])"
+        )
+        shown = [(text, width, height) for text, width, height in cells if text.strip() and width]
+        assert len(shown) > 200
+        assert not [text for text, width, height in shown if height > 100 and width < 250]
+        claim = "document.querySelector('.claims tbody tr').children"
+        tops = opened.ask(f"[...{claim}].map(part => part.getBoundingClientRect().top)")
+        assert tops == sorted(tops)
+        assert len(set(tops)) > 2  # one below the other
+    finally:
+        opened.width(1280)
+
+
+def test_of_a_table_that_is_wider_than_the_page_the_first_column_stays_and_the_last_can_be_reached(opened):
+    opened.width(390)
+    box = "document.querySelector('#table-comparisons .scroll')"
+    try:
+        assert opened.ask(f"{box}.scrollWidth") > opened.ask(f"{box}.clientWidth") == 350
+        opened.ask(f"{box}.scrollLeft = 1e6")
+        edges = [
+            f"{box}.querySelector('tbody {cell}').getBoundingClientRect().{edge} - {box}.getBoundingClientRect().{edge}"
+            for cell, edge in (("th", "left"), ("td:last-child", "right"))
+        ]
+        assert [abs(opened.ask(edge)) < 1 for edge in edges] == [True, True]
     finally:
         opened.width(1280)

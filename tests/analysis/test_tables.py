@@ -117,8 +117,19 @@ def test_latex_has_booktabs_and_nothing_that_latex_cannot_print(runs, tables):
         assert "& > " not in body
 
 
-def test_latex_escapes_names(five):
-    assert "my\\_cell" in overview(five.assign(cell="my_cell")).latex()
+@pytest.mark.parametrize(
+    ("name", "set_as"),
+    [
+        ("my_cell", r"my\_cell"),
+        ("</script>", "$<$/script$>$"),
+        ("a<b>c", "a$<$b$>$c"),
+        ("> 3000", "$>$ 3000"),
+        ("a|b", "a$|$b"),
+    ],
+)
+def test_latex_escapes_names(five, name, set_as):
+    latex = overview(five.assign(cell=name)).latex()
+    assert f"adding & {set_as} & 1 " in latex
 
 
 def test_markdown_is_the_text(runs):

@@ -4,6 +4,7 @@ import contextlib
 import io
 from string import ascii_lowercase
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ bad = st.one_of(
     st.builds("hydra.launcher.{}={}".format, st.sampled_from(["width", "workers", "memory"]), negative),
     st.builds("hydra.launcher.where={}".format, words),
 )
+CHOICES = [(group, word) for group in (*GROUPS, "initializer/recurrent") for word in ("</script>", "a/b/c", "/")]
 ALL_CHOICES = {name for group in GROUPS for name in choices(group)}
 
 
@@ -46,3 +48,9 @@ def test_a_mistake_drawn_at_random_is_one_line_and_leaves_nothing(tmp_path, mist
     assert (code, len(said.getvalue().strip().splitlines())) == (2, 1), (mistake, said.getvalue())
     assert said.getvalue().startswith("bench: ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("group", "word"), CHOICES)
+def test_a_choice_that_there_is_not_is_quoted_as_it_was_given(tmp_path, capsys, group, word):
+    assert main([f"results={tmp_path}/results", f"{group}='{word}'"]) == 2
+    assert capsys.readouterr().err.startswith(f"bench: {group}={word}: no such choice; use one of ")
