@@ -22,7 +22,7 @@ from tasks.task import Batch
 SMALL = ("cell.hidden=6", "batch_size=3", "precision=float64")
 SHORT = "task.length=12"  # for the tasks that have a length
 STEPS = tuple(4.0**-k for k in range(2, 10))  # from .06 to 4e-6
-FIRST = STEPS[1:4]  # from .016 to .001: enough for what is smooth
+FIRST = slice(1, 4)  # of these the ones from .016 to .001: enough for what is smooth
 ROUNDING = 4 * torch.finfo(torch.float64).eps  # of a loss, relative; 2.6 is the most that was seen
 KNOWN_TO = 1e-6  # an entry less well known is not compared, even at a larger tolerance: a kink may be near it
 OFF_THE_START = 0.01
@@ -186,31 +186,40 @@ class _Question:
 def _slopes(loss: Loss, flat: Tensor, entries: Tensor, wanted: float = KNOWN_TO) -> tuple[Tensor, Tensor]:
     """Derivatives of the loss by some entries of flat [1, P], and how uncertain each is: each [N].
 
-    From three steps; from all of them for entries that three leave more uncertain than `wanted`, relative.
+    From three steps; from all of them for entries that three leave more uncertain than `wanted`, relative, but for
+    those on which the loss does not depend at all.
     """
-    slope, uncertainty = _differences(loss, flat, entries, FIRST)
-    left = ~(uncertainty <= wanted * slope.abs())
+    scale = float(loss(flat).abs())
+    three = _central(loss, flat, entries, STEPS[FIRST])
+    slope, uncertainty = _extrapolated(three, STEPS[FIRST], scale)
+    left = ~(uncertainty <= wanted * slope.abs()) & (slope != 0)
     if left.any():
-        slope[left], uncertainty[left] = _differences(loss, flat, entries[left], STEPS)
+        longer, shorter = STEPS[: FIRST.start], STEPS[FIRST.stop :]
+        around = [_central(loss, flat, entries[left], lengths) for lengths in (longer, shorter)]
+        every = torch.cat([around[0], three[:, left], around[1]])
+        slope[left], uncertainty[left] = _extrapolated(every, STEPS, scale)
     return slope, uncertainty
 
 
-def _differences(loss: Loss, flat: Tensor, entries: Tensor, lengths: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Derivatives by differences with steps of these lengths, falling by 4, and how uncertain each is: each [N].
+def _central(loss: Loss, flat: Tensor, entries: Tensor, lengths: Sequence[float]) -> Tensor:
+    """Central differences by each of the entries, with a step of each of the lengths: [lengths, N]."""
+    ends = ([_losses(loss, flat, entries, sign * length) for sign in (1, -1)] for length in lengths)
+    return torch.stack([(ahead - behind) / (2 * length) for (ahead, behind), length in zip(ends, lengths, strict=True)])
 
-    Central differences with steps of decreasing length, neighbours extrapolated to length 0. Of these the one that
-    differs least from the one before it is taken, and that difference, with what rounding can do, is its uncertainty.
-    So a smooth loss is measured with long steps, one with a kink nearby with steps that end before it; a kink within
-    the shortest steps leaves a large uncertainty.
+
+def _extrapolated(central: Tensor, lengths: Sequence[float], scale: float) -> tuple[Tensor, Tensor]:
+    """Derivatives from central differences with steps that fall by 4 [lengths, N], and how uncertain each is: each [N].
+
+    Neighbours are extrapolated to length 0. Of these the one that differs least from the one before it is taken, and
+    that difference, with what rounding can do to a loss of size `scale`, is its uncertainty. So a smooth loss is
+    measured with long steps, one with a kink nearby with steps that end before it; a kink within the shortest steps
+    leaves a large uncertainty.
 
     Source: Ridders 1982, "Accurate computation of F'(x) and F'(x)F''(x)", with two columns of the table.
     """
-    ahead, behind = (torch.stack([_losses(loss, flat, entries, sign * step) for step in lengths]) for sign in (1, -1))
-    steps = torch.tensor(lengths, dtype=flat.dtype, device=flat.device)[:, None]
-    central = (ahead - behind) / (2 * steps)
+    steps = torch.tensor(lengths, dtype=central.dtype, device=central.device)[:, None]
     extrapolated = central[1:] + (central[1:] - central[:-1]) / 15  # the error is of order step^2, the ratio 1/4
-    rounding = ROUNDING * ahead.abs().amax(0) / steps[2:]
-    uncertainty, best = (extrapolated.diff(dim=0).abs() + rounding).min(0)
+    uncertainty, best = (extrapolated.diff(dim=0).abs() + ROUNDING * scale / steps[2:]).min(0)
     return extrapolated[1:].take_along_dim(best[None], dim=0)[0], uncertainty
 
 

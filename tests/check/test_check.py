@@ -45,13 +45,14 @@ def of_two_parts(name, hidden):
     ]
 
 
+@pytest.mark.parametrize("engine", ["auto", "eager"])
 @pytest.mark.parametrize("name", OF_TWO_PARTS)
-def test_a_users_cell_of_16_units_agrees_after_a_few_passes(monkeypatch, name):
+def test_a_users_cell_of_16_units_agrees_after_a_few_passes(monkeypatch, name, engine):
     """How long that takes is counted in steps of the cell, each for a whole pack of nets, and not in seconds."""
     cell, steps = getattr(cells, name), []
     step = cell.step
     monkeypatch.setattr(cell, "step", lambda *arguments: steps.append(0) or step(*arguments))
-    assert_agrees(check([*of_two_parts(name, 16), "task=adding"], 1e-6))
+    assert_agrees(check([*of_two_parts(name, 16), "task=adding", f"engine={engine}"], 1e-6))
     assert len(steps) < 200 * 12  # 12 time steps; one replica at a time, with all differences, there are 100 times more
 
 
@@ -122,7 +123,7 @@ def test_the_table_has_a_row_for_every_parameter(capsys):
 
 
 @pytest.mark.parametrize(
-    ("cell", "engine", "program"), [("tanh", "batched", BatchedProgram), ("lru", "auto", EagerProgram)]
+    ("cell", "engine", "program"), [("tanh", "batched", BatchedProgram), ("lru", "eager", EagerProgram)]
 )
 def test_a_gradient_that_is_one_percent_off_is_named(capsys, monkeypatch, cell, engine, program):
     honest = program.gradients
@@ -152,6 +153,21 @@ def test_a_single_entry_that_is_wrong_is_found(monkeypatch, wrong):
     monkeypatch.setattr(BatchedProgram, "gradients", dishonest)
     result = check(["cell=tanh", "engine=batched", "task=adding", "cell.hidden=4"], 1e-6)
     assert re.match(r"W_hh: relative error (1\.0e\+00|inf), tolerance 1e-06$", result.faults)
+
+
+def test_differences_that_no_long_step_knows_are_taken_with_all_steps_and_of_nothing_with_three():
+    """|w - 1/3| .001 off its kink, a parabola, and a number that the loss does not depend on."""
+    nets = []
+
+    def counted(flat):
+        nets.append(len(flat))
+        return (flat[:, 0] - 1 / 3).abs() + flat[:, 1].square()
+
+    flat = torch.tensor([[1 / 3 + 1e-3, 0.4, 0.7]], dtype=torch.float64)
+    slope, uncertainty = checking._slopes(counted, flat, torch.arange(3))
+    assert slope.tolist() == pytest.approx([1, 0.8, 0], rel=1e-8)
+    assert (uncertainty < 1e-8).all()
+    assert nets == [1, *[3] * 6, *[1] * 10]
 
 
 def test_a_kink_is_walked_around_or_left_out_and_counted():
