@@ -25,6 +25,7 @@ from bench.analysis.figures.dynamics import GROWN, decay_and_exponent, gradient_
 from bench.analysis.figures.eigenvalues import eigenvalues
 from bench.analysis.figures.figure import Figure, all_figures
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
+from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.learning import WORST, learning_curves
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
@@ -68,6 +69,13 @@ def two_rates(make_up, tmp_path_factory) -> Tables:
     """Three cells at two learning rates and two thresholds, of three seeds."""
     folder = tmp_path_factory.mktemp("rates")
     return load(make_up(folder, {"adding": 20}, CELLS, [1.0, np.inf], lrs=(0.1, 0.2)))
+
+
+@pytest.fixture(scope="module")
+def few_runs(make_up, tmp_path_factory) -> Tables:
+    """Two tasks, three cells, two thresholds and one seed."""
+    folder = tmp_path_factory.mktemp("few")
+    return load(make_up(folder, {"adding": 20, "copying": 10}, CELLS, [1.0, np.inf], seeds=1))
 
 
 @pytest.fixture
@@ -532,3 +540,62 @@ def test_a_run_that_diverged_stays_in_the_learning_curve_beside_its_clipping(plo
     shared = again.merge(there, on=["task", "clip", "cell", "update"], suffixes=("", "_there"))
     np.testing.assert_array_equal(shared["median"], shared["median_there"])
     assert len(shared) == len(there)
+
+
+# Labels
+
+
+def renamed(results: Tables, letters: int) -> Tables:
+    """Results whose tasks and cells have names of so many letters."""
+    names = {name: (name + "abcdefghijklmnopqrstuvwxyz")[:letters] for name in (*CELLS, "adding", "copying")}
+    runs = results.runs
+    return results.replaced(runs=runs.assign(task=runs["task"].map(names), cell=runs["cell"].map(names)))
+
+
+def panel_sizes(plot: Plot) -> np.ndarray:
+    """Width and height of every panel in inches, when laid out."""
+    with paper():
+        plot.figure.get_layout_engine().execute(plot.figure)
+        box = plot.figure.get_tightbbox()
+    width, height = plot.figure.get_size_inches()
+    assert min(box.x0, box.y0) >= 0
+    assert (box.x1 <= width, box.y1 <= height) == (True, True)
+    sizes = [(panel.get_position().width * width, panel.get_position().height * height) for panel in plot.figure.axes]
+    return np.array(sizes)
+
+
+@pytest.mark.parametrize("letters", [5, 14, 22, 30])
+@pytest.mark.parametrize("figure", FIGURES, ids=repr)
+def test_panels_keep_their_size_whatever_the_length_of_labels(figure, letters, few_runs):
+    usual, long = (panel_sizes(draw(figure, results)) for results in (few_runs, renamed(few_runs, letters)))
+    assert (long > 0.7 * usual).all()
+
+
+@pytest.mark.parametrize("letters", [14, 30])
+@pytest.mark.parametrize("figure", FIGURES, ids=repr)
+def test_no_two_labels_lie_on_each_other(figure, letters, few_runs):
+    plot = draw(figure, renamed(few_runs, letters))
+    with paper():
+        plot.figure.draw_without_rendering()
+    panels = plot.figure.axes
+    labels = [label for panel in panels for label in (panel.title, *panel.texts)]
+    labels += panels[0].get_yticklabels() if plot.name == "scores" else []
+    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+    for k, one in enumerate(boxes):
+        for other in boxes[:k]:
+            width = min(one.x1, other.x1) - max(one.x0, other.x0)
+            height = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert min(width, height) < 2  # dots, of a hundred to an inch
+
+
+def test_a_label_keeps_all_its_letters_where_there_is_room_and_else_its_ends():
+    with paper():
+        label = "lstm, hidden=64, recurrent=orthogonal"
+        lines = wrapped(label, 1.0).split("\n")
+        assert "".join(lines).replace(" ", "") == label.replace(" ", "")
+        assert all(width_of(line) <= 1.0 for line in lines)
+        short = wrapped("x" * 40 + "y" * 40, 0.5).split("\n")
+        assert len(short) == 3
+        assert (short[0][0], short[-1][-1]) == ("x", "y")
+        assert "…" in "".join(short)
+        assert wrapped("cell $W_{hi}$", 0.1).endswith("$W_{hi}$")  # mathematics is never cut

@@ -21,6 +21,7 @@ from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.summaries import most, quartiles
 
+BAR = 0.35  # inches at a size of 8 points, of the bar of colours with its numbers
 BAR_APART = 0.1  # inches, of the bar of colours from the panels
 SHOWN = 10.0  # nats: a relative gradient of e^-10 and less, or e^10 and more, has the darkest colour
 GROWN = 1.0  # nats: a relative gradient above e is dotted
@@ -57,6 +58,7 @@ def gradient_map(facets: Facets) -> Plot:
         own = band[(band[hue] == level) & (band[row] == clip) & (band[col] == column)]
         if len(own):
             _draw_map(panel, own.pivot(index="lag", columns="update", values="median"), norm)
+    drawing.set_figheight(drawing.get_figheight() + BAR * in_force().scale)
     apart = BAR_APART * in_force().scale / drawing.get_figheight()
     scale = ScalarMappable(norm, BLUE_TO_RED)
     bar = drawing.colorbar(scale, ax=list(panels.values()), location="top", aspect=40, pad=apart)

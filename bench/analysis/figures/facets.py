@@ -96,15 +96,16 @@ class Facets:
         hue: str | None = None,
         series: Mapping[Any, SeriesStyle] | None = None,
         row_height: float = ROW_HEIGHT,
+        left: float = 0.0,
     ) -> Panels:
         """Empty panels, one for every level of row and column in the data.
 
         row, hue: other columns of the data in place of those of the layout. rows: levels of `row` with what is written
-        beside each. series: a style for every level of the hue. row_height: inches, at a size of 8 points.
+        beside each. series: a style for every level of the hue. row_height, left: as `grid` takes them.
         """
         row, hue = self.row if row is None else row, hue or self.hue
         if rows is None:
             rows = titles(data[row], row) if row else {ONE_ROW: ""}
-        figure, axes = grid(rows, titles(data[self.col], self.col), x_label, y_label, row_height)
+        figure, axes = grid(rows, titles(data[self.col], self.col), x_label, y_label, row_height, left)
         styles = series_styles(levels(data[hue])) if series is None else series
         return Panels(figure, axes, styles, row, self.col, hue)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.analysis import captions
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
-from bench.analysis.figures.labels import wrapped
+from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.panels import LINE, reference, shares, titles
 from bench.analysis.figures.plot import Plot
 from bench.analysis.figures.style import COLORS, DASHED, in_force
@@ -86,9 +86,10 @@ def scores(facets: Facets) -> Plot:
     style = in_force()
     wide = style.page if data[col].nunique() > 2 else style.column
     written = [wrapped(name, NAMES * wide) for name in names]
+    left = max(width_of(line) for name in written for line in name.split("\n"))
     most_lines = max(name.count("\n") for name in written)
     height = (ROW_HEIGHT + LINE * most_lines) * len(places) + 0.3
-    panels = facets.panels(data, "score (skill, 0 to 1)", "", row=ONE_ROW, row_height=height)
+    panels = facets.panels(data, "score (skill, 0 to 1)", "", row=ONE_ROW, row_height=height, left=left)
     marks = MEDIANS | {"markersize": 8 * style.scale, "markeredgewidth": 1.2 * style.scale}
     first = next(iter(panels))
     for panel, own in panels.cut(data):

@@ -28,7 +28,7 @@ MARKER_DISTANCE = 0.4  # along a line, of the panel's diagonal
 LINE, LEGEND_LINE, LEGEND_HANDLE = 0.13, 0.17, 0.55
 FRAME = 0.5  # likewise: what is above and below the panels
 BESIDE = 0.75  # likewise: what is left and right of them, with a label of one line
-FILLED = 0.9  # of the room for a label, which it may take
+ABOVE_FILLED, BESIDE_FILLED = 0.9, 0.82  # of the width and the height there is for a label, which it may take
 TALLEST = 2.2  # inches at a size of 8 points: a row grows up to here with its label
 THIN = 0.7  # points, of a line to compare with
 UNBOUNDED = (-np.inf, np.inf)
@@ -84,22 +84,28 @@ class Panels:
 
 
 def grid(
-    rows: Mapping[Any, str], columns: Mapping[Any, str], x_label: str, y_label: str, row_height: float = 1.15
+    rows: Mapping[Any, str],
+    columns: Mapping[Any, str],
+    x_label: str,
+    y_label: str,
+    row_height: float = 1.15,
+    left: float = 0.0,
 ) -> tuple[Figure, dict[tuple[Any, Any], Axes]]:
     """One panel per row and column level; the panels of a column share their axes.
 
     rows, columns: levels with what is written right of the row and on top of the column, in several lines where it is
-    long. row_height: inches, at a size of 8 points, more where a label of three lines takes more. Up to two columns of
-    panels take one column of a page, more take its whole width, exactly.
+    long. row_height: inches, at a size of 8 points, more where a label of three lines takes more. left: inches that
+    the tick labels take beyond those of numbers. Up to two columns of panels take one column of a page, more take its
+    whole width, exactly.
     """
     style = in_force()
     scale, width = style.scale, style.column if len(columns) <= 2 else style.page
     parts = [part for label in rows.values() for part in label.split("\n")]
-    height = scale * max(row_height, min(TALLEST, max(map(least_width, parts), default=0) / scale / FILLED))
-    names = ["\n".join(wrapped(part, FILLED * height) for part in label.split("\n")) for label in rows.values()]
+    height = scale * max(row_height, min(TALLEST, max(map(least_width, parts), default=0) / scale / BESIDE_FILLED))
+    names = ["\n".join(wrapped(part, BESIDE_FILLED * height) for part in label.split("\n")) for label in rows.values()]
     most_beside = max(name.count("\n") for name in names)
-    across = (width - scale * (BESIDE + LINE * most_beside)) / len(columns)
-    heads = [wrapped(title, FILLED * across, lines=4) for title in columns.values()]
+    across = (width - left - scale * (BESIDE + LINE * most_beside)) / len(columns)
+    heads = [wrapped(title, ABOVE_FILLED * across, lines=4) for title in columns.values()]
     above = scale * LINE * max(head.count("\n") for head in heads)
 
     layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.03)
@@ -184,9 +190,9 @@ def log_updates(panel: Axes) -> None:
     panel.xaxis.set_minor_locator(NullLocator())
 
 
-def _columns_width(widths: Sequence[float], lines: int) -> float:
-    """Of entries that fill columns of so many lines, one column after the other."""
-    return sum(max(widths[start : start + lines]) for start in range(0, len(widths), lines))
+def _columns_width(widths: Sequence[float], columns: int) -> float:
+    """The width of entries that fill so many columns, one after the other, as a legend splits them."""
+    return sum(float(max(part)) for part in np.array_split(widths, columns))
 
 
 def legend(figure: Figure, series: Mapping[Any, SeriesStyle], dashes: Mapping[str, Dash], shaded: str = "") -> None:
@@ -202,8 +208,8 @@ def legend(figure: Figure, series: Mapping[Any, SeriesStyle], dashes: Mapping[st
         handles.append(Patch(color=GREY, alpha=SHADE_ALPHA, linewidth=0, label=shaded))
     labels = [str(one.get_label()) for one in handles]
     widths = [handle + max(map(width_of, label.split("\n"))) for label in labels]
-    lines = next(n for n in range(1, len(handles) + 1) if _columns_width(widths, n) <= width or n == len(handles))
-    columns = -(-len(handles) // lines)
+    columns = next(n for n in range(len(handles), 0, -1) if _columns_width(widths, n) <= width or n == 1)
+    lines = -(-len(handles) // columns)
     further = sum(sorted(label.count("\n") for label in labels)[-lines:])
     figure.set_figheight(figure.get_figheight() + scale * (LEGEND_LINE * (lines - 1) + LINE * further))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)
