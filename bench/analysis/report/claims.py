@@ -67,8 +67,8 @@ def _solved(runs: pd.DataFrame) -> str:
 def _sequences(runs: pd.DataFrame) -> str:
     """Until the task was solved, of the runs that solved it."""
     solved = (runs["solved_at"] * runs["batch_size"]).dropna()
-    told = f"{solved.median():.0f} sequences (median of {len(solved)}), " if len(solved) else ""
-    return told + _solved(runs)
+    message = f"{solved.median():.0f} sequences (median of {len(solved)}), " if len(solved) else ""
+    return message + _solved(runs)
 
 
 def _accuracy(runs: pd.DataFrame) -> str:

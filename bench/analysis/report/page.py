@@ -81,11 +81,11 @@ def warnings(runs: pd.DataFrame, made: Sequence[Table] = ()) -> list[str]:
             f"{n} seeds separate little but all from nothing: the 95 % interval of {n}/{n} is [{least[0]:.2f}, 1], "
             f"that of 0/{n} is [0, {most[1]:.2f}]. Comparing settings takes about {ENOUGH_SEEDS} seeds of each."
         )
-    for outcome, told in {"diverged": "diverged", "dead": "died (all units 0)", "failed": "failed"}.items():
-        if told_of := _told_of(runs, runs["outcome"] == outcome):
-            found.append(f"{told_of[0]} {told} and count as not solved ({told_of[1]}).")
-    if told_of := _told_of(runs, times(runs)["stopped"]):
-        found.append(f"{told_of[0]} were stopped from outside; their times to solve are censored ({told_of[1]}).")
+    for outcome, word in {"diverged": "diverged", "dead": "died (all units 0)", "failed": "failed"}.items():
+        if affected := _affected(runs, runs["outcome"] == outcome):
+            found.append(f"{affected[0]} {word} and count as not solved ({affected[1]}).")
+    if affected := _affected(runs, times(runs)["stopped"]):
+        found.append(f"{affected[0]} were stopped from outside; their times to solve are censored ({affected[1]}).")
     for memory in (table.numbers for table in made if table.name == "memory"):
         beyond = memory[memory["censored"] != ""]
         if len(beyond):
@@ -95,13 +95,13 @@ def warnings(runs: pd.DataFrame, made: Sequence[Table] = ()) -> list[str]:
     return found + [f"{count} failed with: {message}" for message, count in messages.items()]
 
 
-def _told_of(runs: pd.DataFrame, affected: pd.Series) -> tuple[str, str] | None:
+def _affected(runs: pd.DataFrame, those: pd.Series) -> tuple[str, str] | None:
     """`3 of 40 runs`, and how many of which setting."""
-    if not affected.any():
+    if not those.any():
         return None
-    counts = runs[affected].groupby(SETTING, observed=True).size()
+    counts = runs[those].groupby(SETTING, observed=True).size()
     where = "; ".join(f"{', '.join(setting)}: {count}" for setting, count in counts.items())
-    return f"{affected.sum()} of {len(runs)} runs", where
+    return f"{those.sum()} of {len(runs)} runs", where
 
 
 def _shown(plot: Plot, folder: Path) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def _list_of_runs(runs: pd.DataFrame, results: Tables, folder: Path) -> list[dic
             "files": _files(Path(row["folder"]) / row["run"], folder),
             "curve": curves.get(row["run"], ""),
             **{name: str(row[name]) for name in (*SETTING, "seed", "outcome")},
-            "solved_at": _told(row["solved_at"], "{:.0f}"),
-            "final_skill": _told(row["final_skill"], "{:.3g}"),
+            "solved_at": _written(row["solved_at"], "{:.0f}"),
+            "final_skill": _written(row["final_skill"], "{:.3g}"),
         }
         for row in ordered.to_dict("records")
     ]
@@ -183,5 +183,5 @@ def _name(folder: str) -> str:
     return Path(folder).resolve().name
 
 
-def _told(value: float, form: str) -> str:
+def _written(value: float, form: str) -> str:
     return MISSING if np.isnan(value) else form.format(value)

@@ -121,5 +121,5 @@ def _question(config: dict[str, Any]) -> frozenset[tuple[str, Any]]:
 def _told(run: StoredRun) -> str:
     """The task in the words of a command line: `task=adding task.length=100`."""
     settings = {key: value for key, value in run.config["task"].items() if key != "_target_"}
-    told = [f"task={run.overrides['choices']['task']}", *(f"task.{key}={value}" for key, value in settings.items())]
-    return " ".join([*told, f"batch_size={run.config['batch_size']}"])
+    words = [f"task={run.overrides['choices']['task']}", *(f"task.{key}={value}" for key, value in settings.items())]
+    return " ".join([*words, f"batch_size={run.config['batch_size']}"])
