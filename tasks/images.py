@@ -88,7 +88,7 @@ class ImageSequences(Task):
 
     @property
     def _shares(self) -> Tensor:
-        """Of every class among the training images."""
+        """Share of every class among the training images."""
         return torch.bincount(self.split.train.labels).double() / len(self.split.train.labels)
 
     def sample(self, random: Random, sequences: int) -> Batch:

@@ -140,7 +140,7 @@ def described(runs: pd.DataFrame, key: str) -> str:
 
 
 def varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> list[str]:
-    """Those keys whose values differ between runs that agree in `within` and in the keys found before."""
+    """Keys whose values differ between runs that agree in `within` and in the keys found before."""
     # a setting that is not there, or empty, is a value
     as_text = runs.assign(**{key: runs[key].where(runs[key].notna(), np.nan).map(_text) for key in keys})
     found: list[str] = []

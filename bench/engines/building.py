@@ -56,7 +56,7 @@ def load(
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Those of this CPU whose vectors differ in length, by the compiler's names for them, the longest first.
+    """Instruction sets of this CPU whose vectors differ in length, by the compiler's names, the longest first.
 
     Raises NoCompiler.
     """

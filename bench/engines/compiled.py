@@ -132,5 +132,5 @@ class CompiledProgram(Program):
         return self._passes[key]
 
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Of all steps `read` [R, S, B, padded O] to those scored, [R, B, A, O]."""
+        """Outputs of all steps `read` [R, S, B, padded O] as those of the scored steps, [R, B, A, O]."""
         return self.scored(outputs[..., : self.network.outputs].transpose(1, 2), batch)

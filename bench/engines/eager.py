@@ -12,9 +12,8 @@ from torch import Tensor
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.nets.cells.cell import Cell, State, Weights, held
 from bench.nets.network import Network
+from bench.pack.registers import whole_registers
 from tasks.task import Batch, Task
-
-WHOLE_REGISTERS = 32  # torch's vector loops take two registers at a time, on AVX512 32 numbers in float32
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,11 @@ class EagerProgram(Program):
     """
 
     def _programs(self, replicas: int, sequences: int) -> Iterator[tuple[list[int], int]]:
-        """Which replicas run as one program, and how many of them are no copies."""
+        """Rows of the replicas that run as one program, a copy at the end, and how many of them are no copy."""
         sizes = [math.prod(self.network.shape(name)) for name in self.network.cell.parameters]
-        whole = sequences * self.network.cell.hidden % WHOLE_REGISTERS == 0 and min(sizes) >= WHOLE_REGISTERS
-        width = replicas if whole else 1
+        turn = whole_registers(torch.float32)  # in float64 twice what is needed
+        fills = sequences * self.network.cell.hidden % turn == 0 and min(sizes) >= turn
+        width = replicas if fills else 1
         for first in range(0, replicas, width):
             yield [*range(first, first + width), first + width - 1], width
 

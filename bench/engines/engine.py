@@ -68,7 +68,7 @@ class Interventions:
         return Interventions(clipping, {name: indexed(remedy, rows) for name, remedy in self.remedies.items()})
 
     def losses(self, task: Task) -> Losses:
-        """Those to train on."""
+        """The losses to train on: the task's own, as the remedies change them."""
         losses: Losses = task.losses
         for remedy in self.remedies.values():
             losses = remedy.losses(losses)
@@ -138,11 +138,11 @@ class Program(ABC):
         """Forward only."""
 
     def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Of the outputs at the steps `read` [R, B, S, O], those of each sequence's scored steps: [R, B, A, O]."""
+        """Outputs at each sequence's scored steps [R, B, A, O], from those at the steps `read` [R, B, S, O]."""
         return own_last(outputs, batch.lengths, self.task.steps, len(self.task.scored))
 
     def common(self, trace: Tensor, batch: Batch) -> Tensor:
-        """Of values at all steps [R, B, T], those at the last steps that all sequences have."""
+        """Values at the last steps that all sequences have, from those at all steps [R, B, T]."""
         return own_last(trace[..., None], batch.lengths, self.task.steps, self.task.least_steps)[..., 0]
 
     def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class Program(ABC):
         return self.task.losses(outputs, targets).flatten(-2).mean(-1)
 
     def training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The same of the loss that is trained on."""
+        """The loss that is trained on, mean over batch and scored steps of outputs [..., B, A, O]: [...]."""
         return self.interventions.losses(self.task)(outputs, targets).flatten(-2).mean(-1)
 
 

@@ -192,7 +192,7 @@ class FusedProgram(Program):
         )
 
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Of all steps `read` [R, B, S, padded O] to those scored, [R, B, A, O]."""
+        """Outputs of all steps `read` [R, B, S, padded O] as those of the scored steps, [R, B, A, O]."""
         return self.scored(outputs[..., : self.network.outputs], batch)
 
 
@@ -203,7 +203,7 @@ def on_chip(size: int) -> int:
 
 @functools.cache
 def precision() -> str:
-    """Of the kernels' products; under Triton's interpreter, where numpy multiplies, there is one only."""
+    """The precision of the kernels' products; Triton's interpreter, where numpy multiplies, has only one."""
     import triton
 
     return "ieee" if triton.knobs.runtime.interpret else PRECISION

@@ -57,7 +57,7 @@ class Kernel:
 
     @cached_property
     def padding(self) -> list[int]:
-        """Of every parameter's rows that have padding: start, count, numbers used, length."""
+        """Where parameters have padding: start, count, numbers used and length of their rows, one after the other."""
         flat = torch.empty(self.network.flat_size)
         found = []
         for name, whole in self.network.padded_views(flat).items():
@@ -210,7 +210,7 @@ class Pass:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def _extents(self, sequences: int) -> list[tuple[int, int]]:
-        """Of each array, how many steps it holds and the numbers of one step."""
+        """How many steps each array holds, and how many numbers a step has."""
         network, way = self.kernel.network, self.way
         width, wide = network.padded_hidden, network.padded_outputs
         arrays = self.kernel.source.arrays.values()
@@ -265,7 +265,7 @@ class Pass:
         return loss, gradient, norms
 
     def _thresholds(self, interventions: Interventions) -> Tensor | None:
-        """Of clipping on the way back, [R]; None without it."""
+        """Thresholds of clipping on the way back, [R]; None without it."""
         if not interventions.clips_state_gradient:
             return None
         clipping = interventions.clipping

@@ -111,7 +111,7 @@ class Frame:
 
 
 def summaries(values: np.ndarray, lost: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """Of numbers [R, B, k], per replica: their mean and 5/95 % over sequences, and how many sequences have lost them.
+    """Statistics of numbers [R, B, k], per replica: mean and 5/95 % over sequences, and how many lost them.
 
     A sequence that has lost a number is left out of the rest; NaN where all have, or where any is not finite.
     """

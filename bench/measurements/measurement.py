@@ -48,7 +48,7 @@ class Snapshot:
 
     @cached_property
     def eigenvalues(self) -> dict[str, Tensor]:
-        """Of every recurrent block, complex [R, H]; NaN where a weight is not finite."""
+        """Eigenvalues of every recurrent block, complex [R, H]; NaN where a weight is not finite."""
         return {name: _eigenvalues(block) for name, block in self.cell.recurrent_blocks(self.weights).items()}
 
     @cached_property

@@ -203,7 +203,7 @@ class AutoClip(Clipping):
 
 
 def _percentile(seen: Tensor, percentile: Tensor | float) -> Tensor:
-    """Of the finite values in every column of [n, R], interpolated as by numpy.percentile; NaN where there are none."""
+    """Percentile of the finite values in each column of [n, R], as by numpy.percentile; NaN where there are none."""
     if len(seen) == 0:
         return seen.new_full(seen.shape[1:], torch.nan)
     ordered = seen.nan_to_num(torch.inf, posinf=torch.inf).sort(0).values

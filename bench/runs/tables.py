@@ -108,7 +108,7 @@ class Tables:
         return Tables(left, [*self.absent, Absent(path, "torn", "")])
 
     def replaced(self, **tables: pd.DataFrame) -> Tables:
-        """These results with some tables in place of those on disk, such as `runs=` with fewer rows."""
+        """Results with some tables in place of those on disk, such as `runs=` with fewer rows."""
         other = Tables(self.directories, self.absent)
         other._replaced = {**self._replaced, **tables}
         if "runs" in other._replaced:

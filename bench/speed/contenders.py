@@ -78,7 +78,7 @@ def _own(training: Training) -> Way:
 
 
 def _setting(part: Any, name: str) -> float:
-    """Of a pack's clipping rule or optimizer, which is the same for all its replicas here."""
+    """A number of a pack's clipping rule or optimizer, which is the same for all its replicas here."""
     return float(getattr(part, name)[0])
 
 

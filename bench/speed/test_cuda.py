@@ -256,7 +256,7 @@ def trace_figures(setting: Setting, replicas: int) -> dict[str, float]:
 
 
 def error_figures(case: str, hidden: int, steps: int) -> dict[str, float]:
-    """Of dL/dh_0 against float64, relative; torch.nn with TF32 and without beside ours."""
+    """Relative errors of dL/dh_0 against float64: ours beside torch.nn with TF32 and without."""
     compared = {**ENGINES, "torch.nn": Library(tf32=False), "torch.nn in TF32": Library(tf32=True)}
     return {name: errors(engine, case, steps, hidden, DEVICE)["first state"] for name, engine in compared.items()}
 

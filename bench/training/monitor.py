@@ -19,10 +19,10 @@ from torch import Tensor
 
 from bench.measurements.measurement import Columns, Measurement, Snapshot
 from bench.nets.network import Network
+from bench.pack.registers import whole_registers
 from bench.training.record import Record
 from tasks.task import Batch, Task
 
-WHOLE_REGISTERS = 16  # torch's vector loops take two registers at a time, on AVX512 16 numbers in float64
 Found = Mapping[str, list[Columns]]  # by measurement the new rows of every replica
 
 
@@ -125,7 +125,7 @@ class Monitor:
         What stands at the end of a tensor, and does not fill whole vector registers, is computed in another way than
         the rest, and so is the product of a single matrix: then that is a copy.
         """
-        hidden = self.network.cell.hidden
-        if hidden % WHOLE_REGISTERS == 0 and len(values) > 1:
+        hidden, whole = self.network.cell.hidden, whole_registers(torch.float64)
+        if hidden % whole == 0 and len(values) > 1:
             return values
-        return torch.cat((values, *[values[-1:]] * math.ceil(WHOLE_REGISTERS / hidden)))
+        return torch.cat((values, *[values[-1:]] * math.ceil(whole / hidden)))

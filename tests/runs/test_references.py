@@ -20,6 +20,7 @@ from tests.analysis.conftest import make_up
 
 ROOT = Path(__file__).parents[2]
 
+
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A folder of runs of two cells on two tasks, kept as the reference `known` beside it."""

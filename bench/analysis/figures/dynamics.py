@@ -189,7 +189,7 @@ def state(facets: Facets) -> Plot:
 
 
 def _memory(table: pd.DataFrame) -> pd.DataFrame:
-    """Of each run the rows of one part of its state: c, the memory, where it has one, else h."""
+    """Rows of one part of each run's state: c, the memory, where it has one, else h."""
     has_c = (table["state"].astype(str) == "c").groupby(table["run"], observed=True).transform("any")
     return table[table["state"].astype(str) == np.where(has_c, "c", "h")]
 

@@ -37,7 +37,7 @@ class Facets:
         return cls(results, layout, laid_out(results.runs, layout))
 
     def along(self, key: str) -> Facets:
-        """The same axes, and one more, for a setting that a figure draws along x; its column is `column_of(key)`."""
+        """Facets with the same axes and a setting along x, whose column is `column_of(key)`."""
         return replace(self, runs=laid_out(self.results.runs, self.layout, key))
 
     @property

@@ -105,7 +105,7 @@ def _quotient(d: Node, y: Node, a: Node, b: Node) -> tuple[Node | None, ...]:
 
 
 def _greater(name: str) -> Callable[..., tuple[Node | None, ...]]:
-    """Of the greater (or lesser) of two; equal ones share."""
+    """Derivatives of the greater (or lesser) of two numbers; equal ones share the gradient."""
 
     def derivative(d: Node, y: Node, a: Node, b: Node) -> tuple[Node | None, ...]:
         half = only(apply("eq", a, b), mul(d, 0.5))

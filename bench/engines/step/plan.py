@@ -35,7 +35,7 @@ class Array:
     rows: int | None = None
 
     def numbers(self, sequences: int) -> int:
-        """Of one step."""
+        """Numbers that the array has for one step."""
         if self.width is None:
             return padded(sequences, MULTIPLE)
         return (sequences if self.rows is None else self.rows) * self.slots * self.width

@@ -134,7 +134,7 @@ class _Writer:
         return f"{len(group.nodes)}, {self._units(group.nodes[0])}, {self._width(group.nodes[0])}"
 
     def _shape(self, group: Group) -> str:
-        """The same with the number of rows of its weights."""
+        """The products of one panel, with the number of rows of its weights."""
         rows = " + ".join(["1", *map(self._count, group.nodes[0].inputs)])
         count, *columns = self._columns(group).split(", ")
         return ", ".join([count, rows, *columns])

@@ -138,7 +138,7 @@ def _numbered(
     end = flat_size
 
     def offset(weight: Weight) -> int:
-        """Of a weight's first number in the row."""
+        """Place of a weight's first number in the row."""
         nonlocal end
         base = weight.base.example.untyped_storage()
         if base.data_ptr() == flat.untyped_storage().data_ptr():

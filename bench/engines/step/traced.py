@@ -79,7 +79,7 @@ class Weight(Traced):
         self.uniform = uniform
 
     def placed(self, row: Tensor, offset: int) -> Tensor:
-        """Its place in a replica's row, from its own first number on."""
+        """Place of the value in a replica's row, from its own first number on."""
         return row.as_strided(self.example.shape, self.example.stride(), int(row.storage_offset()) + offset)
 
 
@@ -165,5 +165,5 @@ Traced.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 def plain(structure: Any) -> Any:
-    """The same with examples in place of stand-ins."""
+    """Arguments with examples in place of stand-ins."""
     return mapped(structure, lambda leaf: leaf.example if isinstance(leaf, Traced) else leaf)

@@ -243,7 +243,7 @@ class Tracer:
         return self._arranged(layout, example, at)
 
     def _converted(self, function: Any, arguments: Any, keywords: Any) -> Dynamic:
-        """Of a condition to numbers; of numbers only to what they are."""
+        """Cast a condition to numbers; numbers may be cast only to what they are."""
         tensor = arguments[0]
         example = function(*plain(arguments), **plain(keywords))
         if tensor.example.dtype == torch.bool:

@@ -66,13 +66,13 @@ class Remedy(Checked):
         return losses
 
     def price(self, view: PackView) -> Tensor | None:
-        """What it adds to the loss, [R]; None if nothing, or if its `penalty` is not the gradient of that."""
+        """A term added to the loss, [R]; None if there is none, or if `penalty` is not its gradient."""
         return None
 
     def penalty(self, view: PackView) -> Tensor | None:
-        """What that adds to the gradient, [R, P]; None if nothing."""
+        """A term added to the gradient before clipping, [R, P]; None if there is none."""
         return None
 
     def noise(self, view: PackView, random: Stream) -> Tensor | None:
-        """What it adds to the clipped gradient, [R, P]; None if nothing."""
+        """Noise added to the clipped gradient, [R, P]; None if there is none."""
         return None
