@@ -26,3 +26,10 @@ class Auto:
     def chosen(self, network: Network, device: torch.device, interventions: Interventions = NO_INTERVENTIONS) -> Engine:
         """The engine that does the work."""
         return next(engine for engine in BY_SPEED if engine.refusal(network, device, interventions) is None)
+
+
+def passed_over(engine: Engine, network: Network, device: torch.device, interventions: Interventions) -> list[str]:
+    """Why no faster engine than this one serves: `compiled cannot train leaky on cpu`. Empty if none is faster."""
+    faster = BY_SPEED[: BY_SPEED.index(engine)] if engine in BY_SPEED else ()
+    reasons = {one.name: one.refusal(network, device, interventions) for one in faster}
+    return [f"{name} {reason}" for name, reason in reasons.items() if reason]

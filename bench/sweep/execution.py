@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
+from bench.engines.auto import passed_over
 from bench.jobs.job import Job
 from bench.runs.directory import RunDirectory
 from bench.sweep.executors import Executor
@@ -96,6 +99,7 @@ class Execution:
         begun = sum(update > 0 for update in reached)
         going_on = f" ({begun} go on from a checkpoint)" if begun else ""
         log.info("runs to train: %d%s, packs: %s", len(jobs), going_on, ", ".join(described))
+        log.info("engine: %s", "; ".join(engines([jobs[pack.jobs[0]] for pack in planned])))
         return planned
 
     def log_plan(self, todo: Mapping[int, RunDirectory]) -> None:
@@ -113,3 +117,13 @@ class Execution:
         stopped = sum(directory.is_there and directory.outcome.get("stopped", False) for directory in directories)
         if stopped or absent:
             log.info("%d runs stopped, %d not begun: the same command goes on with them", stopped, absent)
+
+
+def engines(jobs: Sequence[Job]) -> list[str]:
+    """The engines that serve these jobs, each with why no faster one does."""
+    found: dict[str, None] = {}
+    for job in jobs:
+        replica, device = job.replica, torch.device(job.device)
+        reasons = passed_over(job.engine, replica.network, device, replica.interventions)
+        found[f"{job.engine.name} on {job.device}" + (f" ({', '.join(reasons)})" if reasons else "")] = None
+    return list(found)

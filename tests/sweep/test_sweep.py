@@ -21,6 +21,7 @@ from bench.jobs.compose import composed, plain
 from bench.jobs.job import checked_job
 from bench.sweep import executors as places
 from bench.sweep import planning, progress, worker
+from bench.sweep.execution import engines
 from bench.sweep.executors import PackJob, TaskExecutor, WorkerExecutor
 from bench.sweep.launcher import Composer, PackLauncher
 from bench.sweep.packs import packs, taken
@@ -265,6 +266,7 @@ def test_a_dry_run_tells_the_packs_and_writes_nothing(tmp_path, capsys, monkeypa
     assert lines == [
         "runs: 8, finished before: 0",
         "runs to train: 8, packs: 4 of width 2",
+        "engine: batched on cpu",
         "   2 x adding tanh H=5, width 2, 100 updates, batched on cpu: 2 h each",
         "   2 x adding tanh H=4, width 2, 100 updates, batched on cpu: 1 h each",
         "about 3 h, 2 at a time; measurements not counted",
@@ -336,3 +338,13 @@ def test_a_sweep_that_has_no_pace_yet_makes_no_forecast(monkeypatch, caplog):
         "0 of 2 replicas done, 0 % of the updates at 0 per second, 0 % solved",
         "0 of 2 replicas done, 31 % of the updates at 1 per second, 138 s left, 0 % solved",
     ]
+
+
+def test_the_log_says_which_engine_serves_and_why_no_faster_one_does(monkeypatch):
+    (tanh,) = jobs(tanh=1)
+    compiled = "compiled on cpu" if tanh.engine == Compiled() else "batched on cpu"
+    assert engines([tanh, tanh])[0].startswith(compiled)
+    assert len(engines([tanh, tanh])) == 1
+    monkeypatch.setattr(Compiled, "supports", lambda self, network, device: False)
+    slower = dataclasses.replace(tanh, engine=Batched())
+    assert engines([slower]) == ["batched on cpu (compiled cannot train elman on cpu)"]
