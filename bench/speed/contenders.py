@@ -1,4 +1,4 @@
-"""The ways to train that are timed side by side: our engines, and what one would write without them.
+"""What is timed side by side: our engines, and what one would write without them.
 
 Each does the same whole update on the same data: forward, backward, norms, clipping at the run's threshold, Adam.
 """
@@ -38,7 +38,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, as in `conf/optimizer/adam.yaml`
 
 
 @dataclass(frozen=True)
-class Way:
+class Contender:
     """update: one whole update of a pack. gradient: what it comes to for parameters [R, P] and a batch, [R, P]."""
 
     update: Callable[[], object]
@@ -53,14 +53,14 @@ def pack(engine: Engine, replicas: int, *overrides: str) -> Training:
 
 
 def names() -> list[str]:
-    """All ways that can be gone here."""
+    """Names of all contenders that can run here."""
     there = importlib.util.find_spec("jax") is not None
     if not there:
         print("\njax is not installed and is left out: pip install jax")
     return [*ENGINES, "torch.func", *(["jax"] if there else [])]
 
 
-def way(name: str, replicas: int, *overrides: str) -> Way:
+def contender(name: str, replicas: int, *overrides: str) -> Contender:
     """One of `names` for a pack."""
     if name in ENGINES:
         return _own(pack(ENGINES[name], replicas, *overrides))
@@ -68,13 +68,13 @@ def way(name: str, replicas: int, *overrides: str) -> Way:
     return build(pack(ENGINES["eager"], replicas, *overrides))
 
 
-def _own(training: Training) -> Way:
+def _own(training: Training) -> Contender:
     batches = training.batches()
 
     def update() -> None:
         training.advance(0, next(batches))
 
-    return Way(update, lambda flat, batch: training.program.gradients(flat, batch).gradient)
+    return Contender(update, lambda flat, batch: training.program.gradients(flat, batch).gradient)
 
 
 def _setting(part: Any, name: str) -> float:
@@ -82,7 +82,7 @@ def _setting(part: Any, name: str) -> float:
     return float(getattr(part, name)[0])
 
 
-def _torch_func(training: Training) -> Way:
+def _torch_func(training: Training) -> Contender:
     """torch.func.vmap(grad) over the cell's own step, and torch.optim.Adam on the stacked parameters."""
     network, program, task = training.network, training.program, training.task
     batches, threshold = training.batches(), _setting(training.optimizer.clipping, "threshold")
@@ -111,10 +111,10 @@ def _torch_func(training: Training) -> Way:
     def flat_gradient(flat: Tensor, batch: Batch) -> Tensor:
         return _flat(network, flat, gradient(network.views(flat), batch.inputs, batch.targets))
 
-    return Way(update, flat_gradient)
+    return Contender(update, flat_gradient)
 
 
-def _jax(training: Training) -> Way:
+def _jax(training: Training) -> Contender:
     """jit(vmap(scan)) with products in full float32, and Adam by hand."""
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import jax
@@ -185,7 +185,7 @@ def _jax(training: Training) -> Way:
             network, flat, {name: torch.from_numpy(jax.device_get(part).copy()) for name, part in found.items()}
         )
 
-    return Way(update, flat_gradient)
+    return Contender(update, flat_gradient)
 
 
 def _flat(network: Network, like: Tensor, parts: dict[str, Tensor]) -> Tensor:

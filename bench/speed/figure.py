@@ -28,19 +28,19 @@ def measured(path: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def steps(path: Path) -> pd.DataFrame:
-    """A row per setting and way: replica-updates per second with quartiles, the ratio to torch.nn, error, FLOP/s."""
+    """A row per setting and contender: replica-updates per second, quartiles, ratio to torch.nn, error, FLOP/s."""
     rows = []
     for test in measured(path, "step"):
-        ways = test["ways"]
-        yardstick = np.array(ways[YARDSTICK]["rates"])
-        for name, found in ways.items():
+        contenders = test["contenders"]
+        yardstick = np.array(contenders[YARDSTICK]["rates"])
+        for name, found in contenders.items():
             rates = np.array(found["rates"])
             low, middle, high = np.quantile(rates, [0.25, 0.5, 0.75])
-            row = {**{key: test[key] for key in SETTING}, "way": name, "rate": middle, "low": low, "high": high}
+            row = {**{key: test[key] for key in SETTING}, "contender": name, "rate": middle, "low": low, "high": high}
             row |= {"times_torch_nn": np.median(rates / yardstick), "error": found["error"]}
             rows.append(row | {"gflops": found["flops"] / 1e9, "share_of_matmul": found["flops"] / test["matmul"]})
-    return pd.DataFrame(rows, columns=[*SETTING, "way", "rate", "low", "high", "times_torch_nn", "error", "gflops",
-                                       "share_of_matmul"])  # fmt: skip
+    numbers = ["rate", "low", "high", "times_torch_nn", "error", "gflops", "share_of_matmul"]
+    return pd.DataFrame(rows, columns=[*SETTING, "contender", *numbers])
 
 
 @paper()
@@ -49,16 +49,21 @@ def side_by_side(table: pd.DataFrame) -> Plot:
     data = table[table["replicas"] > 1]
     need(data, "timed training steps")
     panels = list(data.groupby(SETTING, sort=False))
-    ways = list(data["way"].unique())
+    contenders = list(data["contender"].unique())
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    size = (in_force().page, lines * (ROW * len(ways) + FRAME))
+    size = (in_force().page, lines * (ROW * len(contenders) + FRAME))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for panel, ((task, cell, hidden, length, _), part) in zip(axes, panels, strict=False):
-        part = part.set_index("way").loc[ways]
-        places = np.arange(len(ways))
-        panel.barh(places, part["rate"], color=[COLORS[ways.index(way) % len(COLORS)] for way in ways], height=0.75)
+        part = part.set_index("contender").loc[contenders]
+        places = np.arange(len(contenders))
+        panel.barh(
+            places,
+            part["rate"],
+            color=[COLORS[contenders.index(contender) % len(COLORS)] for contender in contenders],
+            height=0.75,
+        )
         spread = np.abs(part[["low", "high"]].to_numpy().T - part["rate"].to_numpy())
         panel.errorbar(part["rate"], places, xerr=spread, fmt="none", ecolor=GREY, elinewidth=1)
         for place, (rate, high, times) in enumerate(
@@ -68,7 +73,7 @@ def side_by_side(table: pd.DataFrame) -> Plot:
                 max(rate, high) + 0.02 * part["high"].max(), place, f"{times:.1f}x", va="center", fontsize="small"
             )
         panel.set_xlim(0, 1.22 * part["high"].max())
-        panel.set_yticks(places, ways)
+        panel.set_yticks(places, contenders)
         panel.set_title(f"{cell}, {task}, H = {hidden}, {'delay' if task == 'copying' else 'T'} = {length}")
     axes[0].invert_yaxis()
     for panel in axes[len(panels) :]:
@@ -79,8 +84,8 @@ def side_by_side(table: pd.DataFrame) -> Plot:
         "replicas, batch 16, one thread, processor time; median and quartiles of interleaved rounds, and the ratio to "
         "torch.nn one replica at a time (median of the rounds' ratios)."
     )
-    fastest = data.sort_values("rate").groupby(SETTING, sort=False).tail(1)["way"].value_counts()
-    alt = "Horizontal bars by way to train; fastest: " + ", ".join(f"{n} in {k}" for n, k in fastest.items()) + "."
+    fastest = data.sort_values("rate").groupby(SETTING, sort=False).tail(1)["contender"].value_counts()
+    alt = "Horizontal bars by contender; fastest: " + ", ".join(f"{n} in {k}" for n, k in fastest.items()) + "."
     return Plot("speed", figure, data, caption, alt)
 
 
@@ -88,7 +93,7 @@ def side_by_side(table: pd.DataFrame) -> Plot:
 def cost(path: Path, table: pd.DataFrame) -> Plot:
     """Time of a replica's update per step, over T, H and the replicas of a pack."""
     rows = [
-        {"over": axis, "cell": test["cell"], "size": int(size), "cost": value, "way": "compiled"}
+        {"over": axis, "cell": test["cell"], "size": int(size), "cost": value, "contender": "compiled"}
         for test in measured(path, "scaling")
         for axis in ("length", "replicas")
         for size, value in test[axis].items()
@@ -97,9 +102,15 @@ def cost(path: Path, table: pd.DataFrame) -> Plot:
         (table["task"] == "adding") & (table["cell"] == "tanh") & (table["length"] == 100) & (table["replicas"] > 1)
     ]
     for _, row in same.iterrows():
-        found = {"over": "hidden", "cell": "tanh", "size": row["hidden"], "cost": 1 / row["rate"], "way": row["way"]}
+        found = {
+            "over": "hidden",
+            "cell": "tanh",
+            "size": row["hidden"],
+            "cost": 1 / row["rate"],
+            "contender": row["contender"],
+        }
         rows.append(found)
-    data = pd.DataFrame(rows, columns=["over", "way", "cell", "size", "cost"])
+    data = pd.DataFrame(rows, columns=["over", "contender", "cell", "size", "cost"])
     need(data, "costs")
     labels = {
         "length": ("steps of a sequence T", "ms per step, 8 replicas", 1e3),
@@ -109,7 +120,7 @@ def cost(path: Path, table: pd.DataFrame) -> Plot:
     figure = Figure(figsize=(in_force().page, 2.0), layout="constrained")
     for panel, (axis, (x_label, y_label, unit)) in zip(figure.subplots(1, 3), labels.items(), strict=True):
         part = data[data["over"] == axis]
-        series = list(part.groupby("way" if axis == "hidden" else "cell", sort=False))
+        series = list(part.groupby("contender" if axis == "hidden" else "cell", sort=False))
         for k, (name, line) in enumerate(series):
             line = line.sort_values("size")
             panel.plot(line["size"], unit * line["cost"], color=COLORS[k % len(COLORS)], marker=MARKERS[k], label=name)
@@ -128,7 +139,7 @@ def cost(path: Path, table: pd.DataFrame) -> Plot:
     caption = (
         "Time of a whole update: per step over the steps of a sequence and per replica over the replicas of a pack for "
         "the compiled engine (H = 100; a horizontal line is growth in proportion), and per replica over the units for "
-        "all ways (tanh, adding, T = 100, 16 replicas)."
+        "all contenders (tanh, adding, T = 100, 16 replicas)."
     )
     spans = data[data["over"] != "hidden"].groupby(["cell", "over"])["cost"].agg(lambda cost: cost.max() / cost.min())
     alt = "; ".join(
@@ -138,12 +149,14 @@ def cost(path: Path, table: pd.DataFrame) -> Plot:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The ratios to torch.nn, a row per setting and a column per way."""
-    wide = table.pivot_table(index=SETTING, columns="way", values=["rate", "times_torch_nn"], sort=False)
-    ways = list(table["way"].unique())
-    lines = ["| " + " | ".join([*SETTING, *ways]) + " |", "|" + "---|" * (len(SETTING) + len(ways))]
+    """The ratios to torch.nn, a row per setting and a column per contender."""
+    wide = table.pivot_table(index=SETTING, columns="contender", values=["rate", "times_torch_nn"], sort=False)
+    contenders = list(table["contender"].unique())
+    lines = ["| " + " | ".join([*SETTING, *contenders]) + " |", "|" + "---|" * (len(SETTING) + len(contenders))]
     for key, row in wide.iterrows():
-        cells = [f"{row['rate', way]:.0f}/s ({row['times_torch_nn', way]:.1f}x)" for way in ways]
+        cells = [
+            f"{row['rate', contender]:.0f}/s ({row['times_torch_nn', contender]:.1f}x)" for contender in contenders
+        ]
         lines.append("| " + " | ".join([*map(str, key), *cells]) + " |")
     return "\n".join(lines) + "\n"
 

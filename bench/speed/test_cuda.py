@@ -37,7 +37,7 @@ from bench.engines.graphed import Graphed
 from bench.engines.library import Library
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
-from bench.speed import contenders as ways
+from bench.speed import contenders
 from bench.speed.precision import errors
 from bench.speed.timing import Rounds, flops, ratio, typical
 from bench.training.loop import Training
@@ -66,7 +66,7 @@ CASES = {"near-identity ReLU": 128, "orthogonal tanh": 128, "LSTM": 64}  # of `p
 STEPS = 1000
 PROCESSES = 4
 ROUNDS = 7
-LEAST_SECONDS = 0.1  # that a way takes in a round
+LEAST_SECONDS = 0.1  # that a contender takes in a round
 MOST_SECONDS = 540  # that all of it may take
 NUMBERS_MOVED = {"tanh": 5, "irnn": 5, "lstm": 20}  # written or read per unit, step and sequence, each of 4 bytes
 LARGE = 8192  # side of the matrices whose product is the yardstick for FLOPs
@@ -105,7 +105,7 @@ def save(file: Path, name: str, found: dict[str, Any]) -> None:
 
 
 def told(found: dict[str, Any]) -> Iterator[str]:
-    """The figures of a test, a line for each way."""
+    """The figures of a test, a line for each contender."""
     for name, value in found.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         yield f"  {name:20} {', '.join(f'{part} {number:.4g}'.strip() for part, number in parts)}"
@@ -165,7 +165,7 @@ def peers(replicas: int, setting: Setting) -> Ways:
     """Whole updates of a pack by other means, as far as they work here."""
     found: Ways = {}
     if setting[2] <= 150:  # torch.func keeps a graph of every step, and takes seconds for 1000
-        add(found, "torch.func", lambda: ways._torch_func(training(Eager(), replicas, setting)).update)
+        add(found, "torch.func", lambda: contenders._torch_func(training(Eager(), replicas, setting)).update)
     if importlib.util.find_spec("jax") is None:
         print("\njax is not installed and is left out: pip install 'jax[cuda12]'")
     else:
@@ -174,14 +174,14 @@ def peers(replicas: int, setting: Setting) -> Ways:
 
 
 def add(found: Ways, name: str, make: Callable[[], Callable[[], object]]) -> None:
-    """A way, if it can be made and gone once; else a line that says why not."""
+    """A contender, if it can be made and run once; else a line that says why not."""
     try:
-        way = make()
-        way()
+        contender = make()
+        contender()
     except Exception as error:  # whatever a library of others may raise
         print(f"\n{name} fails here and is left out: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
     else:
-        found[name] = way
+        found[name] = contender
 
 
 def _jax(replicas: int, setting: Setting) -> Callable[[], object]:
@@ -194,7 +194,7 @@ def _jax(replicas: int, setting: Setting) -> Callable[[], object]:
     batch = next(pack.batches()).mapped(lambda part: part.cpu())
     vars(pack)["batches"] = functools.partial(itertools.repeat, batch)
     pack.optimizer.flat = pack.flat.cpu()
-    return ways._jax(pack).update
+    return contenders._jax(pack).update
 
 
 def step_figures(setting: Setting, replicas: int) -> dict[str, dict[str, float]]:

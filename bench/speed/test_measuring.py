@@ -56,16 +56,19 @@ def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) 
             training.monitor.measure(0, ["training_gradient"], training.flat, gradients.trace, rows)
         training.advance(0, batch, gradients)
 
-    ways: dict[str, dict[str, bool]] = {
+    contenders: dict[str, dict[str, bool]] = {
         "without": {},
         "traced": {"traced": True},
         "measured": {"traced": True, "measured": True},
     }
-    for way in ways.values():
-        update(**way)  # allocates its buffers
-    rounds = [{name: seconds(functools.partial(update, **way)) for name, way in ways.items()} for _ in range(ROUNDS)]
+    for contender in contenders.values():
+        update(**contender)  # allocates its buffers
+    rounds = [
+        {name: seconds(functools.partial(update, **contender)) for name, contender in contenders.items()}
+        for _ in range(ROUNDS)
+    ]
     plain = statistics.median(times["without"] for times in rounds)
-    shares = {name: statistics.median(times[name] / times["without"] for times in rounds) - 1 for name in ways}
+    shares = {name: statistics.median(times[name] / times["without"] for times in rounds) - 1 for name in contenders}
     benchmark.group = f"training gradient at every update, {cell} adding H=64 T=100 B=16, {replicas} replicas"
     benchmark.extra_info.update({name: round(share, 4) for name, share in shares.items() if name != "without"})
     benchmark.pedantic(update, rounds=1)

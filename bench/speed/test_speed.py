@@ -27,7 +27,7 @@ from bench.jobs.compose import composed
 from bench.nets.network import Network
 from bench.pack.streams import Stream
 from bench.speed import workers
-from bench.speed.contenders import ENGINES, names, pack, way
+from bench.speed.contenders import ENGINES, contender, names, pack
 from bench.speed.precision import CASES, errors
 from bench.speed.timing import PEAK_SIZE, flops, interleaved, matmul, ratio, register_sums, seconds, typical
 from bench.training.loop import Training
@@ -65,8 +65,8 @@ def _one_thread() -> None:
 @pytest.mark.parametrize(("task", "cell", "hidden", "length"), SETTINGS)
 def test_training_step(benchmark, task: str, cell: str, hidden: int, length: int, replicas: int) -> None:  # type: ignore[no-untyped-def]
     asked = overrides(task, cell, hidden, length)
-    ways = {name: way(name, replicas, *asked) for name in names()}
-    rounds = interleaved({**{name: one.update for name, one in ways.items()}, "matmul": matmul()}, ROUNDS)
+    contenders = {name: contender(name, replicas, *asked) for name in names()}
+    rounds = interleaved({**{name: one.update for name, one in contenders.items()}, "matmul": matmul()}, ROUNDS)
 
     training = pack(ENGINES["eager"], replicas, *asked)
     batch, exact_batch = (
@@ -74,19 +74,22 @@ def test_training_step(benchmark, task: str, cell: str, hidden: int, length: int
         for dtype in (torch.float32, torch.float64)
     )
     exact = training.program.gradients(training.flat.double(), exact_batch).gradient
-    off = {n: float((w.gradient(training.flat, batch).double() - exact).norm() / exact.norm()) for n, w in ways.items()}
+    off = {
+        n: float((w.gradient(training.flat, batch).double() - exact).norm() / exact.norm())
+        for n, w in contenders.items()
+    }
 
     useful = flops_of(training)
-    rates = {name: [replicas / times[name] for times in rounds] for name in ways}
+    rates = {name: [replicas / times[name] for times in rounds] for name in contenders}
     about = {"task": task, "cell": cell, "hidden": hidden, "length": length, "replicas": replicas}
-    speed = {n: useful * statistics.median(rates[n]) for n in ways}
-    found = {n: {"rates": rates[n], "error": off[n], "flops": speed[n]} for n in ways}
+    speed = {n: useful * statistics.median(rates[n]) for n in contenders}
+    found = {n: {"rates": rates[n], "error": off[n], "flops": speed[n]} for n in contenders}
     peak = 2 * PEAK_SIZE**3 / typical(rounds, "matmul")
     note(benchmark, "step", about, found, {"matmul": peak}, matmul())
     lines = [
         f"  {n:10} {statistics.median(rates[n]):8.1f}/s  torch.nn x {ratio(rounds, 'torch.nn', n):5.2f}  "
         f"error {off[n]:.0e}  {speed[n] / 1e9:6.1f} GFLOP/s = {speed[n] / peak:.2f} of matmul"
-        for n in ways
+        for n in contenders
     ]
     print(f"\n{benchmark.group}:", *lines, sep="\n")
 
@@ -147,14 +150,14 @@ def kernel_flops(march: str, *asked: str) -> dict[str, float]:
         for _ in range(8):
             product()
 
-    ways = {
+    contenders = {
         "kernel": lambda: through_time.gradients(training.flat, batch, NO_MASKS, 0, NO_INTERVENTIONS),
         "matmul": matmuls,
         "peak": registers,
     }
-    rounds = interleaved(ways, 3 * ROUNDS)
+    rounds = interleaved(contenders, 3 * ROUNDS)
     useful = {"kernel": 16 * flops_of(training), "matmul": 8 * 2 * PEAK_SIZE**3, "peak": operations}
-    return {name: useful[name] / typical(rounds, name) for name in ways}
+    return {name: useful[name] / typical(rounds, name) for name in contenders}
 
 
 LENGTHS, WIDTHS = (50, 100, 200, 500, 1000, 2000), (8, 16, 32, 64, 128)
@@ -163,8 +166,8 @@ LENGTHS, WIDTHS = (50, 100, 200, 500, 1000, 2000), (8, 16, 32, 64, 128)
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
 def test_cost_grows_linearly_in_time_and_in_replicas(benchmark, cell: str) -> None:  # type: ignore[no-untyped-def]
     """H = 100: seconds per step of a sequence, and per replica, over those of the middle; all are to lie near 1."""
-    by_length = {t: way("compiled", 8, *overrides("adding", cell, 100, t)).update for t in LENGTHS}
-    by_width = {r: way("compiled", r, *overrides("adding", cell, 100, 50)).update for r in WIDTHS}
+    by_length = {t: contender("compiled", 8, *overrides("adding", cell, 100, t)).update for t in LENGTHS}
+    by_width = {r: contender("compiled", r, *overrides("adding", cell, 100, 50)).update for r in WIDTHS}
     for axis, updates in (("length", by_length), ("replicas", by_width)):
         rounds = interleaved({str(size): update for size, update in updates.items()}, ROUNDS)
         cost = {size: typical(rounds, str(size)) / size for size in updates}
@@ -272,11 +275,11 @@ def note(
     benchmark: Any,
     kind: str,
     about: Mapping[str, object],
-    ways: Mapping[str, object],
+    contenders: Mapping[str, object],
     numbers: Mapping[str, object],
     function: Callable[[], object],
 ) -> None:
     """Into the JSON; pytest-benchmark keeps a test only if it has timed something, so it times `function` once."""
     benchmark.group = " ".join([kind, *(f"{name}={value}" for name, value in about.items())])
-    benchmark.extra_info.update({"kind": kind, **about, "ways": ways, **numbers})
+    benchmark.extra_info.update({"kind": kind, **about, "contenders": contenders, **numbers})
     benchmark.pedantic(function, rounds=1)

@@ -25,23 +25,30 @@ def test_a_users_cell(benchmark, name: str, hidden: int) -> None:  # type: ignor
     """Replica-updates per second of whole updates; the compiled kernel is there before the clock starts."""
     torch.set_num_threads(1)
     cell = CELLS[name](hidden)
-    ways: dict[str, Callable[[], object]] = {"torch loop": loop(pack(Eager(), REPLICAS, cell, LENGTH))}
+    contenders: dict[str, Callable[[], object]] = {"torch loop": loop(pack(Eager(), REPLICAS, cell, LENGTH))}
     for engine in (Compiled(), Eager()):
         training = pack(engine, REPLICAS, cell, LENGTH)
-        ways[type(engine).__name__.lower()] = partial(_update, training, training.batches())
+        contenders[type(engine).__name__.lower()] = partial(_update, training, training.batches())
     if importlib.util.find_spec("jax") is not None:
-        ways["jax"] = jax_scan(pack(Eager(), REPLICAS, cell, LENGTH))
+        contenders["jax"] = jax_scan(pack(Eager(), REPLICAS, cell, LENGTH))
     else:
         print("\njax is not installed and is left out: pip install jax")
-    rounds = interleaved(ways, ROUNDS)
-    rates = {way: [REPLICAS / times[way] for times in rounds] for way in ways}
+    rounds = interleaved(contenders, ROUNDS)
+    rates = {contender: [REPLICAS / times[contender] for times in rounds] for contender in contenders}
     about = {"cell": name, "hidden": hidden, "length": LENGTH, "replicas": REPLICAS}
-    note(benchmark, "user cell", about, {way: {"rates": rates[way]} for way in ways}, {}, ways["compiled"])
+    note(
+        benchmark,
+        "user cell",
+        about,
+        {contender: {"rates": rates[contender]} for contender in contenders},
+        {},
+        contenders["compiled"],
+    )
     print(
         f"\n{benchmark.group}:",
         *(
             f"  {w:10} {statistics.median(rates[w]):8.1f}/s  compiled x {ratio(rounds, w, 'compiled'):5.2f}"
-            for w in ways
+            for w in contenders
         ),
         sep="\n",
     )

@@ -1,4 +1,4 @@
-"""Interleaved rounds: every way once, then every way again, because the speed of a machine drifts.
+"""Interleaved rounds: every contender once, then every contender again, because the speed of a machine drifts.
 
 A ratio is the median of the rounds' ratios. Processor time of one thread: what else the machine does is not counted.
 """

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from bench.speed.contenders import way
+from bench.speed.contenders import contender
 
 
 def cores() -> list[int]:
@@ -22,9 +22,9 @@ def cores() -> list[int]:
 
 
 def rates(names: Sequence[str], replicas: int, rounds: int, least: float, *overrides: str) -> list[dict[str, float]]:
-    """Replica-updates per second of all workers together, by way and round.
+    """Replica-updates per second of all workers together, by contender and round.
 
-    replicas: of all workers together. least: seconds that a way takes in a round, at least.
+    replicas: of all workers together. least: seconds that a contender takes in a round, at least.
     """
     context = multiprocessing.get_context("spawn")
     count = min(len(cores()), replicas)
@@ -39,7 +39,7 @@ def rates(names: Sequence[str], replicas: int, rounds: int, least: float, *overr
     ours = [pipe for pipe, _ in pipes]
     try:
         for pipe in ours:
-            pipe.recv()  # has run every way once
+            pipe.recv()  # has run every contender once
         return [{name: _round(ours, name, least) for name in names} for _ in range(rounds)]
     finally:
         for pipe in ours:
@@ -58,14 +58,14 @@ def _work(pipe: Connection, core: int, names: list[str], replicas: int, override
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
-    ways = {name: way(name, replicas, *overrides) for name in names}
-    for one in ways.values():
+    contenders = {name: contender(name, replicas, *overrides) for name in names}
+    for one in contenders.values():
         one.update()
     pipe.send(None)
     while (order := pipe.recv()) is not None:
         name, least = order
         began, updates = time.perf_counter(), 0
         while time.perf_counter() - began < least:
-            ways[name].update()
+            contenders[name].update()
             updates += 1
         pipe.send(replicas * updates / (time.perf_counter() - began))

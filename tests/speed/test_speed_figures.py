@@ -14,11 +14,11 @@ def results(tmp_path):
     tests = []
     for hidden, replicas in ((64, 1), (64, 16), (128, 16)):
         nn, ours = [10.0, 20.0, 60.0], [50.0, 80.0, 70.0]
-        ways = {
+        contenders = {
             "compiled": {"rates": ours, "error": 1e-7, "flops": 5e10},
             "torch.nn": {"rates": nn, "error": 2e-7, "flops": 1e10},
         }
-        tests.append({**about, "hidden": hidden, "replicas": replicas, "ways": ways, "matmul": 1e11})
+        tests.append({**about, "hidden": hidden, "replicas": replicas, "contenders": contenders, "matmul": 1e11})
     costs = {"length": {"50": 1e-4, "100": 1.1e-4}, "replicas": {"8": 2e-3, "16": 2e-3}}
     tests.append({"kind": "scaling", "cell": "tanh", "hidden": 100, **costs})
     path = tmp_path / "speed.json"
@@ -27,7 +27,7 @@ def results(tmp_path):
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios(results):
-    table = figure.steps(results).set_index(["hidden", "replicas", "way"])
+    table = figure.steps(results).set_index(["hidden", "replicas", "contender"])
     ours = table.loc[(64, 16, "compiled")]
     assert (ours["rate"], ours["low"], ours["high"]) == (70, 60, 75)
     assert ours["times_torch_nn"] == 4  # of 5, 4 and 1.2; the ratio of the medians would be 3.5
