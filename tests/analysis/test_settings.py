@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from bench.analysis.captions import conditions
 from bench.analysis.settings import Layout, NoSuchAxis, column_of, described, distinguished, laid_out, layout, levels
+from bench.jobs.compose import composed
+from bench.pack.identity import HOW
 from bench.runs.tables import load
+from bench.training.replica import Replica
 
 
 def test_what_was_varied_within_a_cell_is_named_in_the_order_of_its_values(make_up, tmp_path):
@@ -31,6 +36,18 @@ def test_what_changes_no_answer_tells_nothing_apart(tables):
     odd = tables.runs.index % 2
     runs = tables.runs.assign(**{"device": odd, "engine": odd, "measurement.probe.sequences": odd, "pack_width": odd})
     assert levels(distinguished(runs)["cell"]) == ["tanh", "irnn", "lstm"]
+
+
+def test_a_key_that_the_configuration_gains_tells_runs_apart(tables):
+    runs = tables.runs[tables.runs["cell"] == "tanh"]
+    runs = runs.assign(accumulate=[1 + k % 2 for k in range(len(runs))])
+    assert levels(distinguished(runs)["cell"]) == ["tanh, accumulate=1", "tanh, accumulate=2"]
+
+
+def test_every_key_of_a_run_is_part_of_its_question_or_says_how_it_is_carried_out():
+    fields = {field.name for field in dataclasses.fields(Replica)}
+    assert set(composed()) == fields | set(HOW)
+    assert not fields & set(HOW)
 
 
 def test_thresholds_ascend_to_none(tables):
