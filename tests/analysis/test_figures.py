@@ -474,6 +474,18 @@ def test_decay_rates_are_drawn_against_exponents_at_start_and_end(one_run):
     assert "; 0 points not converged." in plot.caption
 
 
+def test_exponents_of_an_earlier_version_are_not_drawn_beside_those_of_now(tables):
+    now = tables.lyapunov
+    old = now.drop(columns="unconverged")
+    with pytest.raises(NothingToDraw, match="of an earlier version"):
+        decay_and_exponent(tables.replaced(lyapunov=old))
+    first = now["run"].iloc[0]
+    mixed = decay_and_exponent(
+        tables.replaced(lyapunov=pd.concat([old[old["run"] == first], now[now["run"] != first]]))
+    )
+    assert first not in set(mixed.data["run"])
+
+
 def test_lost_singular_values_are_not_drawn(plots):
     irnn = plots[jacobian_product].data.query("cell == 'irnn'")
     assert irnn["index"].max() == 4

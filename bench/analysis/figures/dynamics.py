@@ -15,7 +15,7 @@ from bench.analysis import captions, queries
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.panels import grid, log_updates, reference, shares, titles
-from bench.analysis.figures.plot import Plot, need
+from bench.analysis.figures.plot import NothingToDraw, Plot, need
 from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force
 from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
@@ -99,7 +99,9 @@ def decay_and_exponent(facets: Facets) -> Plot:
     Its numbers hold all that `decay` knows: half-life, horizons, vanished and underflown share.
     """
     lyapunov, gradients = facets.results.read("lyapunov"), queries.gradients_at_ends(facets.results)
-    largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time")]
+    if "unconverged" not in lyapunov:
+        raise NothingToDraw("finite-time exponents of an earlier version are another quantity")
+    largest = lyapunov[(lyapunov["index"] == 1) & (lyapunov["kind"] == "finite-time") & lyapunov["unconverged"].notna()]
     measured = gradients.merge(largest[["run", "update"]], on=["run", "update"])
     need(measured, "gradients through time beside Lyapunov exponents")
     rates = _memory(decay(measured))  # whole: half-lives and horizons go into the CSV file
