@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bench.engines.batched import Batched
+from bench.engines.compiled import Compiled, available
 from bench.engines.eager import Eager
 from bench.engines.engine import Interventions, Masks
 from bench.jobs.build import ConfigError
@@ -191,9 +192,9 @@ def test_masks_of_the_state_act_where_they_should(cell):
     assert not torch.allclose(ours.loss, program.gradients(view.flat, batch).loss)
 
 
-def test_a_masked_net_is_trained_by_eager():
+def test_a_masked_net_is_trained_by_compiled_or_eager():
     job = replica_of("recurrent_dropout")
-    assert job.engine == Eager()
+    assert job.engine == (Compiled() if available() else Eager())
     assert replica_of("l1_penalty").engine != Eager()
     with pytest.raises(ConfigError, match="engine=batched: cannot train"):
         replica_of("readout_dropout", "engine=batched")

@@ -142,9 +142,9 @@ def test_the_picture_goes_where_it_is_asked(order, capsys, tmp_path):
     [
         (["task=nothing"], "task=nothing: no such choice; use one of adding, copying"),
         (["task=adding", "task.lenght=3"], "task.lenght: no such key; did you mean task.length?"),
-        (["task=adding", "task.length=-1"], "task.length=-1: adding as halves needs at least 2 steps"),
-        (["task=adding", "task.variant=none"], "task.variant=none: adding has the variants halves, anywhere"),
-        (["task=adding", "seed=-1"], "seed=-1: at least 0"),
+        (["task=adding", "task.length=-1"], "task.length=-1: must be a whole number >= 2"),
+        (["task=adding", "task.variant=none"], "task.variant=none: must be one of halves, anywhere"),
+        (["task=adding", "seed=-1"], "seed=-1: must be a whole number >= 0"),
         (["task=adding,copying"], "Ambiguous value"),
         (["task=mnist", "task.path=nowhere"], "task.path=nowhere: "),
         (["adding"], "adding"),
