@@ -74,7 +74,7 @@ def test_bits_of_the_other_engines_do_not_depend_on_the_pack(make_replica, engin
 @pytest.mark.parametrize("cell", choices("cell"))
 def test_measuring_changes_no_bit(make_replica, cell):
     plain = with_seeds(make_replica(f"cell={cell}", "updates=20", "measurement=[]"), range(2))
-    measured = with_seeds(make_replica(f"cell={cell}", "updates=20", EVERYTHING_MEASURED), range(2))
+    measured = with_seeds(make_replica(f"cell={cell}", "updates=20", *EVERYTHING_MEASURED), range(2))
     engine = Auto().chosen(plain[0].network, CPU)
     (without, _), (with_all, records) = train(plain, engine), train(measured, engine)
     assert torch.equal(without, with_all)
@@ -84,7 +84,7 @@ def test_measuring_changes_no_bit(make_replica, cell):
 @pytest.mark.parametrize("hidden", [10, 16])
 @pytest.mark.parametrize("cell", choices("cell"))
 def test_what_is_measured_is_the_same_in_any_pack_and_after_a_pause(make_replica, cell, hidden):
-    replica = make_replica(f"cell={cell}", f"cell.hidden={hidden}", "updates=12", "batch_size=3", EVERYTHING_MEASURED)
+    replica = make_replica(f"cell={cell}", f"cell.hidden={hidden}", "updates=12", "batch_size=3", *EVERYTHING_MEASURED)
     pack = with_seeds(replica, range(4))
     engine = Auto().chosen(pack[0].network, CPU)
     _, records = train(pack, engine)
@@ -241,7 +241,7 @@ def test_training_learns(make_replica):
 @pytest.mark.parametrize("cell", ["tanh", "irnn", "lstm"])
 def test_every_task_trains_with_every_cell_in_the_same_bits_alone_and_in_a_pack(name, cell):
     task = small_task(name)
-    overrides = (f"task={name}", f"cell={cell}", "cell.hidden=10", "updates=4", "batch_size=3", EVERYTHING_MEASURED)
+    overrides = (f"task={name}", f"cell={cell}", "cell.hidden=10", "updates=4", "batch_size=3", *EVERYTHING_MEASURED)
     judged = ("evaluation.sequences=8", "evaluation.final=8", "initializer=pytorch")
     replica = checked_job(composed(*overrides, *judged)).replica
     replicas = with_seeds(dataclasses.replace(replica, task=task), range(3))
@@ -289,7 +289,7 @@ def test_a_run_judged_by_the_historical_rule_is_solved_by_its_accuracy():
 
 
 def test_measurement_and_evaluation_grids(make_replica):
-    replica = make_replica(EVERYTHING_MEASURED, "updates=130", "evaluation.every=60")
+    replica = make_replica(*EVERYTHING_MEASURED, "updates=130", "evaluation.every=60")
     _, (record,) = train([replica])
     measured = [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 79, 100, 126, 130]
     assert np.unique(record.table("spectrum")["update"]).tolist() == measured
