@@ -65,11 +65,8 @@ def instructions(device: str) -> str:
     """
     if device == "cuda":
         return torch.cuda.get_device_name()
-    found: list[str] = []
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        known = next(line.split() for line in lines if line.startswith(("flags", "Features")))
-        found = [name for name in VECTORS if name in known]
+    known = (_cpuinfo("flags", "Features") or "").split()
+    found = [name for name in VECTORS if name in known]
     return " ".join([*(found or [platform.machine()]), f"(torch: {torch.backends.cpu.get_cpu_capability()})"])
 
 
@@ -97,8 +94,13 @@ def _git(*arguments: str) -> str | None:
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(*names: str) -> str | None:
+    """What Linux says of the CPU under the first line of one of these names; None elsewhere, or without one."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith(names))
     except (OSError, StopIteration):
-        return platform.processor()
+        return None

@@ -163,5 +163,7 @@ class Sum(Plain):
         return (0.1 * a + torch.tanh(a) + torch.tanh(0.5 * a + h),)
 
 
-OWN = (Leaky, LEM, CoRNN, Oscillating, Normalized, Learnt, InputGate)
-OWN = (*OWN, Moved, Crossed, Delayed, Stacked, Wide, Residual, Sum)
+OWN = (
+    *(Leaky, LEM, CoRNN, Oscillating, Normalized, Learnt, InputGate),
+    *(Moved, Crossed, Delayed, Stacked, Wide, Residual, Sum),
+)

@@ -40,7 +40,7 @@ def unfinished(results: Tables) -> list[str]:
 
 
 def damaged(results: Tables) -> list[str]:
-    """Which runs are left out because their files are not as they were written."""
+    """A sentence on the runs that are left out because their files are not as they were written."""
     torn = [str(one.path) for one in results.absent if one.standing == "torn"]
     if not torn:
         return []
