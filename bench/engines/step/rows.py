@@ -70,7 +70,7 @@ class Rows:
         return ["for (ptrdiff_t b = 0; b < s->sequences; b++) {", *(f"    {line}" for line in inside), "}"]
 
     def units(self, node: Node) -> int:
-        """The size of a node: one of those that values of a step can have."""
+        """Place of a node\'s number of units in the list of sizes that the C text is given."""
         assert node.units is not None
         return self.target.sizes.of(node.units)
 
