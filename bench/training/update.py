@@ -156,7 +156,7 @@ class PackOptimizer:
         """Each replica's part of its `RunState` after `update` updates: weights, optimizer, series, its end."""
         self.read()
         rows = {name: value.cpu().numpy() for name, value in self._optimizer_rows().items()}
-        numbers = {name: value.cpu().numpy() for name, value in self._kept.items() if name not in rows}
+        numbers = {name: value.cpu().numpy().copy() for name, value in self._kept.items() if name not in rows}
         flat = self.flat.cpu().numpy()
         return [
             {
