@@ -18,6 +18,7 @@ import yaml
 
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
+from bench.methods.remedies.remedy import Remedy
 from bench.training.record import Record
 from bench.training.replica import Replica
 from tasks.mnist import FILES
@@ -26,6 +27,7 @@ from tasks.task import Task
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
+SMALL_TASKS = (("task=copying", "task.length=3", "task.symbols=2"), ("task=digits", "task.variant=rows"))
 _mnist = TemporaryDirectory()
 
 
@@ -64,6 +66,20 @@ def small_task(name: str, **fields: Any) -> Task:
 def choices(group: str) -> list[str]:
     """The yaml files of a group: a new one is tested without editing a test."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def accepted_task(remedy: str) -> tuple[str, ...]:
+    """The overrides of a small task that a remedy of `conf/` accepts."""
+    one = example(f"remedies/{remedy}")
+    return next(task for task in SMALL_TASKS if one.refusal(checked_job(composed(*task)).replica.task) is None)
+
+
+def remedies_with(method: str) -> list[str]:
+    """The remedies of `conf/` that put a hand in at one place, by the name of the method for it."""
+    overridden = getattr(Remedy, method)
+    return [
+        name for name in choices("remedies") if getattr(type(example(f"remedies/{name}")), method) is not overridden
+    ]
 
 
 def _of_every_class(group: str) -> dict[str, str]:

@@ -16,12 +16,12 @@ from bench.engines.engine import Interventions
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
-from bench.methods.remedies.penalties import L2Penalty
 from bench.methods.remedies.remedy import Remedy
 from bench.pack.streams import Stream
 from tests.check import cells
-from tests.conftest import choices
+from tests.conftest import accepted_task, choices, remedies_with
 
+ACT_WITHIN_A_PASS = sorted({name for place in ("inputs", "mask", "losses") for name in remedies_with(place)})
 LEAST_COMPARED = 0.75  # of a parameter's entries; the others are too near a kink, or too small
 
 
@@ -57,13 +57,11 @@ def test_a_users_cell_of_16_units_agrees_after_a_few_passes(monkeypatch, name, e
     assert len(steps) < 200 * 12  # 12 time steps; one replica at a time, with all differences, there are 100 times more
 
 
-@pytest.mark.parametrize(
-    ("task", "remedies"),
-    [("adding", "[]"), ("temporal_order", "[label_smoothing]"), ("copying", "[recurrent_dropout]")],
-)
+@pytest.mark.parametrize("remedies", [[], *([name] for name in ACT_WITHIN_A_PASS)])
 @pytest.mark.parametrize("cell", ["lstm", "lru"])
-def test_the_loss_alone_is_that_of_the_gradients(cell, task, remedies):
-    overrides = [f"cell={cell}", f"task={task}", f"remedies={remedies}", "cell.hidden=6", "precision=float64"]
+def test_the_loss_alone_is_that_of_the_gradients(cell, remedies):
+    task = accepted_task(remedies[0]) if remedies else ()
+    overrides = [f"cell={cell}", *task, f"remedies={remedies}", "cell.hidden=6", "precision=float64"]
     replica = checked_job(composed(*overrides)).replica
     program = Eager().program(replica.network, replica.task, Interventions(remedies=replica.remedies))
     seeds = [0, 1, 2]
@@ -94,14 +92,15 @@ def has_a_price(name):
 @pytest.mark.parametrize("remedy", [name for name in choices("remedies") if has_a_price(name)])
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
 def test_every_remedy_agrees(cell, remedy):
-    sizes = ["task=copying", "task.length=3", "task.symbols=2", "cell.hidden=4"]
-    assert_agrees(check([f"cell={cell}", f"remedies=[{remedy}]", *sizes], 1e-6))
+    assert_agrees(check([f"cell={cell}", f"remedies=[{remedy}]", *accepted_task(remedy), "cell.hidden=4"], 1e-6))
 
 
-def test_a_wrong_penalty_is_named(capsys, monkeypatch):
-    honest = L2Penalty.penalty
-    monkeypatch.setattr(L2Penalty, "penalty", lambda self, look: 2 * honest(self, look))
-    assert main(["task=adding", "remedies=[l2_penalty]", "remedies.l2_penalty.strength=1"]) == 1
+@pytest.mark.parametrize("remedy", sorted({*remedies_with("price")} & {*remedies_with("penalty")}))
+def test_a_wrong_penalty_is_named(capsys, monkeypatch, remedy):
+    kind = type(example(f"remedies/{remedy}"))
+    honest = kind.penalty
+    monkeypatch.setattr(kind, "penalty", lambda self, view: 2 * honest(self, view))
+    assert main([*accepted_task(remedy), f"remedies=[{remedy}]", f"remedies.{remedy}.strength=1"]) == 1
     assert "W_hh: relative error" in capsys.readouterr().err
 
 

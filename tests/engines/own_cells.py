@@ -163,6 +163,37 @@ class Sum(Plain):
         return (0.1 * a + torch.tanh(a) + torch.tanh(0.5 * a + h),)
 
 
+@dataclass(frozen=True)
+class Normalizing(Cell):
+    """Another cell, which sees its state normalised: a cell made from a cell, as remedies make one."""
+
+    inner: Cell
+
+    @property
+    def states(self):
+        return self.inner.states
+
+    @property
+    def gates(self):
+        return self.inner.gates
+
+    @property
+    def parameters(self):
+        return self.inner.parameters
+
+    def prepared(self, weights):
+        return self.inner.prepared(weights)
+
+    def step(self, weights, x, state):
+        h, *others = state
+        centred = h - h.mean(-1, keepdim=True)
+        seen = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-5)
+        return self.inner.step(weights, x, (seen, *others))
+
+    def recurrent_blocks(self, weights):
+        return self.inner.recurrent_blocks(weights)
+
+
 OWN = (
     *(Leaky, LEM, CoRNN, Oscillating, Normalized, Learnt, InputGate),
     *(Moved, Crossed, Delayed, Stacked, Wide, Residual, Sum),

@@ -26,8 +26,8 @@ from bench.pack.streams import Stream
 from bench.speed.precision import CASES, errors
 from bench.training.loop import Training
 from tasks.adding import Adding
-from tests.conftest import choices
-from tests.engines.test_engines import SEEDS, START, assert_close, example, network_mask, setting
+from tests.conftest import choices, remedies_with
+from tests.engines.test_engines import SEEDS, START, Cubed, assert_close, example, network_mask, setting
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -209,7 +209,7 @@ def test_a_length_that_is_none_of_the_task_is_refused(wrong):
 
 @pytest.mark.parametrize(
     "asked",
-    [("clipping=state_norm",), ("cell=silu",), ("cell=lru",), ("remedies=[recurrent_dropout,readout_dropout]",)],
+    [("clipping=state_norm",), ("cell=silu",), ("cell=lru",), (f"remedies=[{','.join(remedies_with('mask'))}]",)],
 )
 def test_it_does_what_is_done_within_a_pass(asked):
     assert checked_job(composed(*asked)).engine == Compiled()
@@ -234,8 +234,7 @@ class Halving(Clipping):
 
 def test_a_loss_of_a_remedy_is_trained_on():
     network, task, flat, batch = setting("lstm", "copying")
-    smoothing = checked_job(composed("remedies=[label_smoothing]", "task=copying")).replica.remedies
-    assert_agrees_with_eager(network, task, flat, batch, Interventions(remedies=smoothing), loss="given")
+    assert_agrees_with_eager(network, task, flat, batch, Interventions(remedies={"cubed": Cubed()}), loss="given")
 
 
 class Distance(Adding):

@@ -15,6 +15,7 @@ from bench.engines.eager import Eager
 from bench.engines.engine import Interventions
 from bench.engines.library import Library
 from bench.jobs import compose
+from bench.methods.remedies.remedy import Remedy
 from bench.nets.initializers import Initializers, PyTorch
 from bench.nets.network import Network
 from bench.pack.streams import Stream
@@ -57,6 +58,13 @@ CELLS = supported(Eager())
 BATCHED = supported(Batched())
 FAST = [(name, cell) for name, engine in ENGINES.items() for cell in supported(engine)]
 ALL = [(engine, cell) for engine in (*ENGINES.values(), Eager()) for cell in supported(engine)]
+
+
+class Cubed(Remedy):
+    """A loss that no kernel has: L + L^3."""
+
+    def losses(self, losses):
+        return lambda outputs, targets: losses(outputs, targets) + losses(outputs, targets) ** 3
 
 
 def test_who_trains_what():

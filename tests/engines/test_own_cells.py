@@ -11,12 +11,11 @@ from bench.engines.compiled import Compiled, CompiledProgram
 from bench.engines.eager import Eager
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Interventions, Masks
 from bench.methods.clipping import StateGradientClipping
-from bench.methods.remedies.state_normalization import NormalizedCell
 from bench.nets.network import Network
 from bench.pack.fields import joined
 from bench.pack.streams import Stream
 from tests.conftest import choices
-from tests.engines.own_cells import OWN, Plain
+from tests.engines.own_cells import OWN, Normalizing, Plain
 from tests.engines.test_engines import CPU, SEEDS, START, TASKS, assert_close, example
 
 pytestmark = pytest.mark.skipif(not compiled.available(), reason="there is no C compiler")
@@ -26,7 +25,7 @@ def cells(hidden=10):
     """All of `conf/cell`, of `own_cells`, and some that see their state normalised."""
     known = {name: example(f"cell/{name}", hidden=hidden) for name in choices("cell")}
     own = {kind.__name__: kind(hidden) for kind in OWN}
-    normal = {f"normalised {n}": NormalizedCell(hidden, {**known, **own}[n], 1e-5) for n in ("lstm", "lru", "LEM")}
+    normal = {f"normalised {n}": Normalizing(hidden, {**known, **own}[n]) for n in ("lstm", "lru", "LEM")}
     return {**known, **own, **normal}
 
 

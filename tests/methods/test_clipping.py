@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.engines.batched import Batched
+from bench.engines.eager import Eager
+from bench.engines.engine import Interventions
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import example
 from bench.methods.clipping import AutoClip, NormClipping, Step
@@ -14,6 +17,7 @@ from bench.nets.network import Network
 from bench.pack.fields import joined
 from bench.pack.sums import _sum_of_halves, cosine, gradient_norm
 from tests.conftest import choices
+from tests.methods.remedies.setting import setting
 
 RULES = choices("clipping")
 WITH_THRESHOLD = [name for name in RULES if hasattr(example(f"clipping/{name}"), "threshold")]
@@ -305,3 +309,21 @@ def test_sums_for_a_gpu_are_right_and_do_not_depend_on_how_many_rows_there_are(s
     assert torch.equal(_sum_of_halves(rows[None]), sums[None])
     rows[1, 0], rows[2, -1] = torch.nan, torch.inf
     assert _sum_of_halves(rows).isfinite().tolist() == [True, False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("by", ["value", "norm"])
+@pytest.mark.parametrize("cell", ["tanh", "irnn", "gru", "lstm"])
+def test_clipping_on_the_way_back_is_the_same_in_both_engines_and_obeys_its_threshold(cell, by):
+    view = setting(cell)
+    rule = joined([example("clipping/state_norm", by=by, threshold=c) for c in (1e-3, 0.05, 1e9)])
+    engines = [engine.program(view.network, view.task, Interventions(rule)) for engine in (Eager(), Batched())]
+    eager, batched = (program.gradients(view.flat, view.batch, trace=True) for program in engines)
+    assert torch.allclose(eager.gradient, batched.gradient, rtol=1e-10, atol=1e-16)
+    for name, norms in eager.trace.items():
+        assert torch.allclose(norms, batched.trace[name], rtol=1e-10)
+    if by == "norm":
+        assert (batched.trace["h"][0] <= 1e-3 * (1 + 1e-12)).all()
+        assert (batched.trace["h"][0] > 0.999e-3).any()
+    free = Batched().program(view.network, view.task).gradients(view.flat, view.batch)
+    assert torch.allclose(batched.gradient[2], free.gradient[2], rtol=1e-12)
+    assert not torch.allclose(batched.gradient[0], free.gradient[0])

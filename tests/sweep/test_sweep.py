@@ -29,9 +29,11 @@ from bench.sweep.progress import SweepProgress
 from bench.sweep.sweeper import union
 from bench.sweep.worker import Order
 from bench.training.data import CHUNK
+from tests.conftest import choices
 
 BIG = 2.0**40
 PARSER = OverridesParser.create()
+REMEDIES = choices("remedies")[:2]
 DRY = "hydra.launcher.dry_run=true"
 
 
@@ -71,7 +73,7 @@ def loader():
         ["cell=irnn", "initializer=orthogonal", "initializer.recurrent.gain=0.5"],
         ["task=copying", "task.length=7", "clipping=value", "clipping.threshold=.inf"],
         ["measurement=[spectrum]", "optimizer=rmsprop", "optimizer.lr=0.01", "evaluation.every=5"],
-        ["remedies=[l1_penalty,gradient_noise]", "remedies.l1_penalty.strength=0.1", "schedule=cosine"],
+        [f"remedies=[{','.join(REMEDIES)}]", f"remedies.{REMEDIES[0]}._target_=any", "schedule=cosine"],
         ["extensions=[one,two]", "engine=eager", "+measurement.spectrum.extra=1"],
     ],
 )

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bench.check.__main__ import main
-from bench.methods.remedies.omega import OmegaPenalty
+from bench.methods.remedies.omega_penalty import OmegaPenalty
 from bench.pack.fields import joined
-from tests.methods.test_remedies import setting
+from tests.methods.remedies.setting import setting
 
 
 def omega_of(view, flat, states, adjoints):
