@@ -30,18 +30,21 @@ def main(argv: list[str] | None = None) -> int:
     for axis, what in AXES.items():
         parser.add_argument(f"--{axis}", metavar="KEY", help=f"{what}: {KEYS}")
     parser.add_argument("--against", metavar="NAME", help=f"beside a reference: {', '.join(references.names())}")
+    parser.add_argument("--only", metavar="NAMES", type=_names, default=(), help="figures, such as success,scores")
+    parser.add_argument("--gif", action="store_true", help="also a GIF of the figures that move")
     parser.add_argument("--pgf", action="store_true", help="also PGF files, which takes a TeX installation")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.folders[0] / "report"
     if out.exists() and not out.is_dir():
         return _refused(f"--out {out}: is a file; give a folder, which is made if it is not there")
     axes = {axis: getattr(arguments, axis) for axis in AXES}
+    options = {name: getattr(arguments, name) for name in ("style", "only", "pgf", "gif")}
     try:
         results = load(*arguments.folders)
         while results.directories:
             try:
                 shown = references.beside(results, arguments.against) if arguments.against else results
-                written = report.write(shown, out, style=arguments.style, pgf=arguments.pgf, **axes)
+                written = report.write(shown, out, **options, **axes)
                 break
             except Damaged as error:
                 results = results.without(error.path)
@@ -49,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             raise report.NothingToReport(" ".join(damaged(results)))
     except report.NothingToReport as error:
         return _refused(f"{', '.join(map(str, arguments.folders))}: {error}")
-    except (NoSuchAxis, NoTex, references.NoReference) as error:
+    except (NoSuchAxis, NoTex, report.NoSuchFigure, references.NoReference) as error:
         return _refused(f"--{error}")
     except OSError as error:
         return _refused(f"{error.filename}: {error.strerror}" if error.filename else str(error))
@@ -58,6 +61,10 @@ def main(argv: list[str] | None = None) -> int:
     print(written.overview.markdown())
     print(written.page)
     return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _refused(message: str) -> int:

@@ -58,7 +58,7 @@ def mean_weight(facets: Facets) -> Plot:
     panels.draw_bands(band, "update")
     panels.legend({})
     caption = f"Mean absolute weight, {facets.seeds()}. {facets.conditions}"
-    return Plot("mean_weight", panels.figure, band, caption, panels.alt("Mean weight"))
+    return Plot("mean_weight", (panels.figure,), band, caption, panels.alt("Mean weight"))
 ''',
 }
 

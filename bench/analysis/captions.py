@@ -38,6 +38,11 @@ def conditions(runs: pd.DataFrame) -> str:
     return "; ".join(parts) + "."
 
 
+def common(runs: pd.DataFrame) -> str:
+    """What holds for all figures of some runs, to be said once beside them."""
+    return f"In all figures: {seeds(runs)} of each setting. {BAND}, {SURVIVORS}. {conditions(runs)}"
+
+
 def _selection(runs: pd.DataFrame) -> str:
     """How learning rates and the like were chosen: by hand, or by a search whose seeds are not these."""
     chosen = runs["selection"].dropna() if "selection" in runs else pd.Series(dtype=str)

@@ -86,7 +86,7 @@ def side_by_side(table: pd.DataFrame) -> Plot:
     )
     fastest = data.sort_values("rate").groupby(SETTING, sort=False).tail(1)["contender"].value_counts()
     alt = "Horizontal bars by contender; fastest: " + ", ".join(f"{n} in {k}" for n, k in fastest.items()) + "."
-    return Plot("speed", figure, data, caption, alt)
+    return Plot("speed", (figure,), data, caption, alt)
 
 
 @paper()
@@ -145,7 +145,7 @@ def cost(path: Path, table: pd.DataFrame) -> Plot:
     alt = "; ".join(
         f"{cell} over {over}: dearest {value:.2f} times the cheapest" for (cell, over), value in spans.items()
     )
-    return Plot("cost", figure, data, caption, f"Lines of cost. {alt}.")
+    return Plot("cost", (figure,), data, caption, f"Lines of cost. {alt}.")
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -83,7 +83,7 @@ def fail(results: Path, message: str) -> None:
 def test_all_files_are_written(folder):
     assert {path.name for path in folder.iterdir()} == {"report.html", "figures", "tables"}
     figures = {f"{name}.{extension}" for name in FIGURES for extension in EXTENSIONS}
-    assert {path.name for path in (folder / "figures").iterdir()} == {*figures, "eigenvalues.gif"}
+    assert {path.name for path in (folder / "figures").iterdir()} == figures
     tables = {path.name for path in (folder / "tables").iterdir()}
     assert tables == {f"{name}.{x}" for name in TABLES for x in ("csv", "md", "tex")}
 
@@ -442,3 +442,19 @@ def test_claims_are_complete_and_their_quantities_known():
     for claim in found:
         assert set(claim) - {"differs"} == {"says", "source", "where", "quantity"}
         assert claim["quantity"] in QUANTITIES
+
+
+def test_only_the_figures_that_are_asked_for_are_drawn(few, tmp_path, capsys):
+    assert main([str(few), "--out", str(tmp_path), "--only", "scores,learning_curves"]) == 0
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"scores", "learning_curves"}
+    assert main([str(few), "--out", str(tmp_path / "no"), "--only", "score"]) == 2
+    assert "--only=score: there is no such figure; there are learning_curves, " in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_gif_is_written_where_it_is_asked_for(make_up, tmp_path):
+    one = make_up(tmp_path / "one", {"adding": 20}, ["tanh"], [1.0], seeds=1)
+    for asked in ([], ["--gif"]):
+        assert main([str(one), "--out", str(tmp_path / "out"), "--only", "eigenvalues", *asked]) == 0
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert ("eigenvalues.gif" in page) == (tmp_path / "out" / "figures" / "eigenvalues.gif").exists() == bool(asked)

@@ -59,7 +59,7 @@ def clipping(facets: Facets) -> Plot:
         f"over updates and runs: {_typical_norms(runs, blocks, col, hue)}. {facets.conditions}"
     )
     alt = captions.alt("Held-out loss, share of clipped updates and gradient norm by updates", series, panels)
-    return Plot("clipping", drawing, band, caption, alt)
+    return Plot("clipping", (drawing,), band, caption, alt)
 
 
 def _bands(facets: Facets, blocks: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def gradient_map(facets: Facets) -> Plot:
     alt = captions.alt(
         "Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), panels
     )
-    return Plot("gradient_map", drawing, band, caption, alt)
+    return Plot("gradient_map", (drawing,), band, caption, alt)
 
 
 def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
@@ -136,7 +136,7 @@ def decay_and_exponent(facets: Facets) -> Plot:
         f"{facets.conditions}"
     )
     alt = panels.alt("Decay rate against largest Lyapunov exponent")
-    return Plot("decay_and_exponent", panels.figure, data, caption, alt)
+    return Plot("decay_and_exponent", (panels.figure,), data, caption, alt)
 
 
 @figure("jacobian_product", place=120)
@@ -162,7 +162,7 @@ def jacobian_product(facets: Facets) -> Plot:
         f"{captions.BAND}, {facets.seeds()}; {captions.SURVIVORS}. {facets.conditions}"
     )
     alt = panels.alt("Logarithm of singular values per step by index")
-    return Plot("jacobian_product", panels.figure, band, caption, alt)
+    return Plot("jacobian_product", (panels.figure,), band, caption, alt)
 
 
 @figure("state", place=140)
@@ -187,7 +187,7 @@ def state(facets: Facets) -> Plot:
         f"{facets.conditions}"
     )
     alt = panels.alt("Saturated and dead share of units by updates")
-    return Plot("state", panels.figure, band, caption, alt)
+    return Plot("state", (panels.figure,), band, caption, alt)
 
 
 def _memory(table: pd.DataFrame) -> pd.DataFrame:

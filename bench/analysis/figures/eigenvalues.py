@@ -72,7 +72,7 @@ def eigenvalues(facets: Facets) -> Plot:
     def animation(path: Path) -> None:
         animate(data, hue, series, rows, path)
 
-    return Plot("eigenvalues", drawing, pd.concat(drawn, ignore_index=True), caption, alt, animation)
+    return Plot("eigenvalues", (drawing,), pd.concat(drawn, ignore_index=True), caption, alt, animation=animation)
 
 
 @paper()

@@ -38,7 +38,7 @@ def gradient_probe(facets: Facets) -> Plot:
         f"sequences. {_moments(facets)} {facets.conditions}"
     )
     alt = panels.alt("Logarithm of the relative gradient norm by lag")
-    return Plot("gradient_probe", panels.figure, band, caption, alt)
+    return Plot("gradient_probe", (panels.figure,), band, caption, alt)
 
 
 @figure("gradient_through_time", place=60)
@@ -59,7 +59,7 @@ def gradient_training(facets: Facets) -> Plot:
         f"its scored steps (shaded), geometric mean over the batch. {_moments(facets)} {facets.conditions}"
     )
     alt = panels.alt("Logarithm of the gradient norm by time step")
-    return Plot("gradient_training", panels.figure, band, caption, alt)
+    return Plot("gradient_training", (panels.figure,), band, caption, alt)
 
 
 def _start_and_end(facets: Facets, kind: str) -> pd.DataFrame:

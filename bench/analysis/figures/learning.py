@@ -44,7 +44,7 @@ def learning_curves(facets: Facets) -> Plot:
         f"{facets.conditions}"
     )
     alt = panels.alt("Held-out loss over baseline by updates")
-    return Plot("learning_curves", panels.figure, band, caption, alt)
+    return Plot("learning_curves", (panels.figure,), band, caption, alt)
 
 
 @figure("evaluations", place=20)
@@ -68,7 +68,7 @@ def accuracy(facets: Facets) -> Plot:
         f"{facets.conditions}"
     )
     alt = panels.alt("Held-out accuracy by updates")
-    return Plot("accuracy", panels.figure, band, caption, alt)
+    return Plot("accuracy", (panels.figure,), band, caption, alt)
 
 
 @figure(place=40, many=True)
@@ -105,4 +105,4 @@ def scores(facets: Facets) -> Plot:
         f"or failed. Circles: runs; bar: their median, {facets.seeds()}. {facets.conditions}"
     )
     alt = captions.alt("Score of every run by setting", names, panels.axes)
-    return Plot("scores", panels.figure, data, caption, alt)
+    return Plot("scores", (panels.figure,), data, caption, alt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
@@ -48,45 +48,73 @@ def tex() -> str:
 
 @dataclass(frozen=True)
 class Plot:
-    """name: of its files. data: the numbers drawn, a row a point. caption: for the paper. alt: the figure in words.
+    """A figure with its words and numbers; a notebook shows its picture.
 
-    animation: writes the figure as a GIF, where it has one that moves.
+    name: of its files. figures: its parts, more than one where it fits no page as a whole. data: the numbers drawn, a
+    row a point. caption: for the paper, under 60 words. alt: the figure in words. title: the question it answers.
+    details: what the caption leaves out, for the file beside the figure. animation: writes the figure as a GIF, where
+    it has one that moves.
     """
 
     name: str
-    figure: Figure
-    data: pd.DataFrame
+    figures: tuple[Figure, ...] = field(repr=False)
+    data: pd.DataFrame = field(repr=False)
     caption: str
-    alt: str
-    animation: Callable[[Path], None] | None = None
+    alt: str = field(repr=False)
+    title: str = ""
+    details: str = field(default="", repr=False)
+    animation: Callable[[Path], None] | None = field(default=None, repr=False)
 
-    def save(self, folder: Path, *, pgf: bool = False) -> None:
-        """Write NAME.pdf, .png, .svg, .csv (the numbers drawn), .txt (the caption) and perhaps .gif into `folder`.
+    @property
+    def figure(self) -> Figure:
+        """The figure, or its first part."""
+        return self.figures[0]
 
-        pgf: also NAME.pgf, for `\\input` into a LaTeX document. Raises NoTex if there is none to make it with.
+    @property
+    def stems(self) -> list[str]:
+        """The names of the files of each part, without their ends: `scores`, `scores_2`."""
+        return [self.name, *(f"{self.name}_{k}" for k in range(2, len(self.figures) + 1))]
+
+    @property
+    def text(self) -> str:
+        """Title, caption and details."""
+        return "\n\n".join(part for part in (self.title, f"{self.caption} {self.details}".strip()) if part)
+
+    def save(self, folder: Path | str, *, pgf: bool = False, gif: bool = False) -> None:
+        """Write NAME.pdf, .png, .svg, .csv (the numbers drawn) and .txt (the whole caption) into `folder`.
+
+        pgf: also NAME.pgf, for `\\input` into a LaTeX document. gif: also NAME.gif, if the figure has one that moves.
+        Raises NoTex if there is no TeX to make a PGF file with.
         """
-        program = tex() if pgf else ""
+        folder, program = Path(folder), tex() if pgf else ""
         folder.mkdir(parents=True, exist_ok=True)
-        path = {extension: folder / f"{self.name}.{extension}" for extension in (*EXTENSIONS, "gif", "pgf")}
-        # Canvases are called by themselves, because Figure.savefig draws everything twice. The metadata left out
-        # differ from one day, or one version of matplotlib, to the next.
         with paper():
-            if layout := self.figure.get_layout_engine():  # once for all formats
-                layout.execute(self.figure)
-            self.figure.set_layout_engine("none")
-            unwanted = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-            FigureCanvasPdf(self.figure).print_pdf(path["pdf"], metadata=unwanted)
-            svg = StringIO()
-            FigureCanvasSVG(self.figure).print_svg(svg, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-            path["svg"].write_text(with_fonts(svg.getvalue()), encoding="utf-8")
-            if pgf:
-                _print_pgf(self.figure, path["pgf"], program)
-            self.figure.set_dpi(PNG_DPI)  # the others leave 72 behind
-            FigureCanvasAgg(self.figure).print_png(path["png"], metadata={"Software": None})
-            if self.animation is not None:
-                self.animation(path["gif"])
-        self.data.to_csv(path["csv"], index=False)
-        path["txt"].write_text(self.caption + "\n", encoding="utf-8")
+            for figure, stem in zip(self.figures, self.stems, strict=True):
+                _print(figure, folder / stem, program)
+            if gif and self.animation is not None:
+                self.animation(folder / f"{self.name}.gif")
+        self.data.to_csv(folder / f"{self.name}.csv", index=False)
+        (folder / f"{self.name}.txt").write_text(self.text + "\n", encoding="utf-8")
+
+
+def _print(figure: Figure, path: Path, program: str) -> None:
+    """Write PATH.pdf, .svg, .png and, with a TeX program, .pgf.
+
+    Canvases are called by themselves, because Figure.savefig draws everything twice. The metadata left out differ from
+    one day, or one version of matplotlib, to the next.
+    """
+    if layout := figure.get_layout_engine():  # once for all formats
+        layout.execute(figure)
+    figure.set_layout_engine("none")
+    unwanted = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata=unwanted)
+    svg = StringIO()
+    FigureCanvasSVG(figure).print_svg(svg, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    path.with_suffix(".svg").write_text(with_fonts(svg.getvalue()), encoding="utf-8")
+    if program:
+        _print_pgf(figure, path.with_suffix(".pgf"), program)
+    figure.set_dpi(PNG_DPI)  # the others leave 72 behind
+    FigureCanvasAgg(figure).print_png(path.with_suffix(".png"), metadata={"Software": None})
 
 
 def _print_pgf(figure: Figure, path: Path, program: str) -> None:

@@ -86,7 +86,7 @@ def _radii(
         f"{captions.SURVIVORS}. Dotted: when the task was solved, median over the runs that solved it. Thin line: 1. "
         f"{facets.conditions}"
     )
-    return Plot(name, panels.figure, band, caption, panels.alt(f"{what}, by updates"))
+    return Plot(name, (panels.figure,), band, caption, panels.alt(f"{what}, by updates"))
 
 
 def _matrices(facets: Facets, *, gated: bool) -> pd.DataFrame:

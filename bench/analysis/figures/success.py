@@ -59,7 +59,7 @@ def success(facets: Facets) -> Plot:
         f"{captions.named(x)}. Bars: 95 % Wilson intervals, {captions.seeds(along.runs, *by)}. {along.conditions}"
     )
     alt = panels.alt(f"Success rate with its interval by {captions.named(x)}")
-    return Plot("success", panels.figure, rates, caption, alt)
+    return Plot("success", (panels.figure,), rates, caption, alt)
 
 
 @figure(place=160)
@@ -89,7 +89,7 @@ def time_to_solve(facets: Facets) -> Plot:
         f"{facets.conditions}"
     )
     alt = panels.alt("Share of runs that have solved by updates")
-    return Plot("time_to_solve", panels.figure, data, caption, alt)
+    return Plot("time_to_solve", (panels.figure,), data, caption, alt)
 
 
 @figure(place=170)
@@ -132,7 +132,7 @@ def memory_length(facets: Facets) -> Plot:
         f"other. {facets.conditions}"
     )
     alt = panels.alt("Share of runs that solved by length of the task, with fitted curves")
-    return Plot("memory_length", panels.figure, data, caption, alt)
+    return Plot("memory_length", (panels.figure,), data, caption, alt)
 
 
 @figure(place=180)
@@ -155,7 +155,7 @@ def performance_profile(facets: Facets) -> Plot:
         f"95 %, Wilson, {facets.seeds()}. {facets.conditions}"
     )
     alt = panels.alt("Share of runs with at least a score, by score")
-    return Plot("performance_profile", panels.figure, data, caption, alt)
+    return Plot("performance_profile", (panels.figure,), data, caption, alt)
 
 
 def _draw_intervals(panel: Axes, x: pd.Series, rates: pd.DataFrame, style: SeriesStyle) -> None:

@@ -105,11 +105,13 @@ def _affected(runs: pd.DataFrame, those: pd.Series) -> tuple[str, str] | None:
 
 
 def _shown(plot: Plot, folder: Path) -> dict[str, Any]:
-    """A figure with its image within the page: inline, the ids of several figures would clash."""
-    svg = (folder / f"{plot.name}.svg").read_bytes()
-    width, height = (round(inches * DOTS) for inches in plot.figure.get_size_inches())
-    image = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    return {"plot": plot, "image": image, "width": width, "height": height}
+    """A figure with its images within the page: inline, the ids of several figures would clash."""
+    images = []
+    for figure, stem in zip(plot.figures, plot.stems, strict=True):
+        svg = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
+        width, height = (round(inches * DOTS) for inches in figure.get_size_inches())
+        images.append({"source": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height})
+    return {"plot": plot, "images": images}
 
 
 def _settings(runs: pd.DataFrame) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import yaml
 
 from bench.analysis import queries, tables
 from bench.analysis.figures.facets import Facets
-from bench.analysis.figures.figure import all_figures
+from bench.analysis.figures.figure import Figure, all_figures
 from bench.analysis.figures.plot import NothingToDraw, Plot, tex
 from bench.analysis.figures.style import STYLES, styled
 from bench.analysis.report import page
@@ -24,6 +25,10 @@ MOST_LINES = 12  # levels of the hue, in a figure
 
 class NothingToReport(ValueError):
     """No run came to an end; the message says why."""
+
+
+class NoSuchFigure(ValueError):
+    """A name is asked for that no figure has; the message says which there are."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,18 @@ def write(
     row: str | None = None,
     col: str | None = None,
     x: str | None = None,
+    only: Sequence[str] = (),
     pgf: bool = False,
+    gif: bool = False,
 ) -> Report:
     """Write figures/, tables/ and report.html into `folder`.
 
-    style: a name in `style.STYLES`. hue, row, col, x: keys of the configuration, as `settings.layout` takes them. pgf:
-    a PGF file beside each figure.
+    style: a name in `style.STYLES`. hue, row, col, x: keys of the configuration, as `settings.layout` takes them. only:
+    names of the figures to draw; all if there are none. pgf: a PGF file beside each figure. gif: a GIF beside those
+    that move.
     A figure without data is left out, and the page says so. Raises NothingToReport if no run came to an end, NoSuchAxis
-    for a key that the runs have not, NoTex if PGF is asked for and there is no TeX; nothing is written then.
+    for a key that the runs have not, NoSuchFigure for a name that no figure has, NoTex if PGF is asked for and there is
+    no TeX; nothing is written then.
     """
     _require_an_end(results.runs)
     chosen = layout(results.runs, hue=hue, row=row, col=col, x=x)
@@ -59,11 +68,12 @@ def write(
         tex()
     runs = distinguished(results.runs)
     with styled(STYLES[style]):
-        plots, left_out = _drawn(results, chosen)
+        plots, left_out = _drawn(results, chosen, only)
+    plots = plots if gif else [replace(plot, animation=None) for plot in plots]
     made, without = _tabled(runs, results)
 
     for plot in plots:
-        plot.save(folder / "figures", pgf=pgf)
+        plot.save(folder / "figures", pgf=pgf, gif=gif)
     for table in made:
         table.save(folder / "tables")
     for name in left_out:
@@ -87,12 +97,13 @@ def _require_an_end(runs: pd.DataFrame) -> None:
         raise NothingToReport(f"no run came to an end, {len(runs)} failed, the first with {first['message']}{more}")
 
 
-def _drawn(results: Tables, layout: Layout) -> tuple[list[Plot], dict[str, str]]:
-    """All figures for which there are data, and for each of the others why there are none."""
+def _drawn(results: Tables, layout: Layout, only: Sequence[str]) -> tuple[list[Plot], dict[str, str]]:
+    """All figures that are asked for and for which there are data, and for each of the others why there are none."""
+    figures = _chosen(all_figures(_extensions(results.runs)), only)
     facets = Facets.of(results, layout)
     lines = len(levels(facets.runs[facets.hue]))
     plots, left_out = [], {}
-    for figure in all_figures(_extensions(results.runs)):
+    for figure in figures:
         try:
             if lines > MOST_LINES and not figure.many:
                 raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
@@ -100,6 +111,14 @@ def _drawn(results: Tables, layout: Layout) -> tuple[list[Plot], dict[str, str]]
         except NothingToDraw as reason:
             left_out[figure.name] = str(reason)
     return plots, left_out
+
+
+def _chosen(figures: list[Figure], only: Sequence[str]) -> list[Figure]:
+    """The figures of these names, or all. Raises NoSuchFigure."""
+    names = [figure.name for figure in figures]
+    if unknown := [name for name in only if name not in names]:
+        raise NoSuchFigure(f"only={unknown[0]}: there is no such figure; there are {', '.join(names)}")
+    return [figure for figure in figures if figure.name in only or not only]
 
 
 def _extensions(runs: pd.DataFrame) -> list[str]:
