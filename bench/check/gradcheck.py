@@ -149,7 +149,7 @@ class _Question:
 
     def _view(self, flat: Tensor, batch: Batch) -> PackView:
         losses = self.program.interventions.losses(self.program.task)
-        return PackView(self.program.network, self.program.task, flat, self.trained, batch, losses, update=0)
+        return PackView(self.program.network, self.program.task, flat, self.trained, batch, losses, update=0, updates=1)
 
     def _given(self, count: int) -> tuple[Batch, Masks]:
         """The batch and the masks, for so many nets."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
-from bench.nets.cells.cell import Cell, State, Weights, held
+from bench.nets.cells.cell import State, held
 from bench.nets.network import Network
 from bench.pack.registers import whole_registers
 from tasks.task import Batch, Task
@@ -96,7 +96,7 @@ class EagerProgram(Program):
 
         What a sequence that has ended would have gone on to is among the states, but nothing comes of it.
         """
-        weights = self._prepared(flat)
+        weights = self.network.prepared(flat)
         before = self.network.zero_state(weights, batch.inputs.shape[-3])
         if torch.is_grad_enabled():  # a part of the state that no parameter leads to has a gradient like any other
             before = tuple(part.clone().requires_grad_() for part in before)
@@ -112,14 +112,6 @@ class EagerProgram(Program):
             hidden = hidden * masks.readout
         outputs = [self.network.readout(weights, h) for h in hidden.unbind(-2)]
         return states, self.scored(torch.stack(outputs, dim=-2), batch)
-
-    def _prepared(self, flat: Tensor) -> Weights:
-        """The weights as the cell prepares them, each replica's alone: torch exponentiates matrices in groups."""
-        cell, weights = self.network.cell, self.network.views(flat)
-        if type(cell).prepared is Cell.prepared:
-            return weights
-        alone = [cell.prepared(self.network.views(row)) for row in flat]
-        return {name: torch.stack([own[name] for own in alone]) for name in alone[0]}
 
     def _trace(self, states: list[State], batch: Batch) -> dict[str, Tensor]:
         """||dL^(b)/dh_t||: the pack's loss is a mean over B sequences, so a sequence's own is B times its share."""

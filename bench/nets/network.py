@@ -109,6 +109,14 @@ class Network:
                 views[name] = views[name].narrow(axis, 0, size)
         return views
 
+    def prepared(self, flat: Tensor) -> Weights:
+        """The weights in flat [R, P] as the cell prepares them, each replica's alone: torch exponentiates in groups."""
+        weights = self.views(flat)
+        if type(self.cell).prepared is Cell.prepared:
+            return weights
+        alone = [self.cell.prepared(self.views(row)) for row in flat]
+        return {name: torch.stack([own[name] for own in alone]) for name in alone[0]}
+
     def mask(self, *roles: str) -> Tensor:
         """True where an entry of a row is a parameter of one of these roles (any role if none is given), [P]."""
         mask = torch.zeros(self.flat_size, dtype=torch.bool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from bench.engines.engine import Engine, Gradients, Interventions, Program
 from bench.engines.graphed import CapturedFunction
-from bench.methods.remedies.remedy import PackView
+from bench.methods.remedies.remedy import PackView, Remedy
 from bench.nets.network import Network
 from bench.pack.fields import joined
 from bench.pack.streams import Stream
@@ -24,7 +26,7 @@ from bench.training.outcome import Outcome, ended
 from bench.training.record import Record, clipping_blocks, facts
 from bench.training.replica import Replica
 from bench.training.run_state import RunState
-from bench.training.update import PackOptimizer
+from bench.training.update import Limit, PackOptimizer
 from tasks.task import Batch
 
 
@@ -182,8 +184,9 @@ class Training:
         if gradients is None:
             batch, gradients = self.gradients(update, batch)
             self._has_run = True
-        noises = self._noises(update, batch)
-        self.optimizer.note(update, self.optimizer.step(gradients.gradient, lr, update, noises))
+        view = self._view(update, batch)
+        limits = self._limits(view)
+        self.optimizer.note(update, self.optimizer.step(gradients.gradient, lr, update, self._noises(view), limits))
 
     @property
     def _capturable(self) -> bool:
@@ -203,11 +206,16 @@ class Training:
                 gradients = gradients._replace(gradient=gradients.gradient + penalty)
         return batch, gradients
 
-    def _noises(self, update: int, batch: Batch) -> list[Tensor]:
+    def _noises(self, view: PackView) -> list[Tensor]:
         """Noise that remedies add to the clipped gradient, each [R, P]."""
-        view = self._view(update, batch)
-        noises = [remedy.noise(view, self._stream(name, update)) for name, remedy in self.remedies.items()]
+        noises = [remedy.noise(view, self._stream(name, view.update)) for name, remedy in self.remedies.items()]
         return [noise for noise in noises if noise is not None]
+
+    def _limits(self, view: PackView) -> list[Limit]:
+        """What remedies make of the weights after the step, each of those that do; they see the weights before it."""
+        limiting = [remedy for remedy in self.remedies.values() if type(remedy).after is not Remedy.after]
+        before = dataclasses.replace(view, flat=view.flat.clone()) if limiting else view
+        return [functools.partial(remedy.after, before) for remedy in limiting]
 
     def _stream(self, name: str, update: int) -> Stream:
         return self.sequences.stream(f"remedy/{name}", update)
@@ -215,7 +223,7 @@ class Training:
     def _view(self, update: int, batch: Batch) -> PackView:
         """The pack at one update, as remedies see it."""
         losses = self.program.interventions.losses(self.task)
-        return PackView(self.network, self.task, self.flat, self._trained, batch, losses, update)
+        return PackView(self.network, self.task, self.flat, self._trained, batch, losses, update, self.updates)
 
     def _evaluate(self, update: int) -> None:
         """Judge every active replica on its held-out set."""

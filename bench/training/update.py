@@ -1,12 +1,13 @@
 """What an update does to the weights of a pack, once their gradient is known.
 
-In this order: non-finite policy, clip, noise, L2, optimizer, decoupled decay, weights. All of it happens in place and
-nothing asks the device anything that would have to be waited for, so that a GPU can be given a whole update at once.
+In this order: non-finite policy, clip, noise, L2, optimizer, decoupled decay, weights, their limits. All of it happens
+in place and nothing asks the device anything that would have to be waited for, so that a GPU can be given a whole
+update at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from bench.pack.sums import cosine, everywhere, gradient_norm
 from bench.training.replica import Replica
 from bench.training.run_state import RunState
 
+Limit = Callable[[Tensor], Tensor]  # weights after the step [R, P] -> those to go on with
 UNREAD = 16  # updates whose notes may lie on the device before they are read; to read them is to wait for it
 
 
@@ -84,11 +86,19 @@ class PackOptimizer:
             value.device == self.flat.device for value in self._kept.values()
         )
 
-    def step(self, gradient: Tensor, lr: Tensor, update: int = 0, noises: Sequence[Tensor] = ()) -> Tensor:
+    def step(
+        self,
+        gradient: Tensor,
+        lr: Tensor,
+        update: int = 0,
+        noises: Sequence[Tensor] = (),
+        limits: Sequence[Limit] = (),
+    ) -> Tensor:
         """Change the weights of all active replicas; the update's notes, float64 [4, R], are to be `note`d.
 
         gradient: [R, P]. lr: [R]. noises: each [R, P], added to the clipped gradient. update: what it is counted as
-        by clipping rules that change from one to the next.
+        by clipping rules that change from one to the next. limits: for the weights of replicas that make a step, one
+        after the other.
         """
         norm = gradient_norm(gradient)
         finite = norm < torch.inf
@@ -123,6 +133,8 @@ class PackOptimizer:
             remaining = 1 - lr * self.optimizer.decoupled_decay
             self.flat.mul_(column(remaining.where(stepping, torch.ones_like(remaining)), self.flat))
         self.flat.add_(self.delta.mul_(column(lr, self.flat)))
+        for limit in limits:
+            self.flat.copy_(limit(self.flat).where(stepping[:, None], self.flat))
         return notes
 
     def note(self, update: int, notes: Tensor) -> None:

@@ -40,7 +40,7 @@ class OmegaPenalty(Remedy):
         flat = view.flat.detach().requires_grad_()
         omega = torch.zeros(len(flat), dtype=flat.dtype, device=flat.device)
         with torch.enable_grad():
-            weights = view.network.cell.prepared(view.network.views(flat))
+            weights = view.network.prepared(flat)
             for t, adjoint in _adjoints(view, states):
                 before = tuple(part.detach().requires_grad_() for part in states[t])
                 after = view.network.cell.step(weights, view.batch.inputs[..., t, :], before)
@@ -57,7 +57,7 @@ class OmegaPenalty(Remedy):
 
 def _states(view: PackView) -> list[State]:
     """s_0, s_1 ... s_T, in float64; a sequence that has ended holds its state."""
-    weights = view.network.cell.prepared(view.network.views(view.flat))
+    weights = view.network.prepared(view.flat)
     state = view.network.zero_state(weights, view.batch.inputs.shape[-3])
     states = [state]
     with torch.no_grad():
@@ -71,7 +71,7 @@ def _states(view: PackView) -> list[State]:
 def _adjoints(view: PackView, states: list[State]) -> Iterator[tuple[int, State]]:
     """t, and dL/ds after step t of each sequence's own loss, from the last step to the first but one."""
     task, batch = view.task, view.batch
-    weights = view.network.cell.prepared(view.network.views(view.flat))
+    weights = view.network.prepared(view.flat)
     read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
     hidden = {t: states[t + 1][0].detach().requires_grad_() for t in read}
     with torch.enable_grad():

@@ -22,7 +22,7 @@ class PackView:
     """A pack at one update, before its step.
 
     flat: parameters [R, P]. trained: which entries of a row are parameters, [P], bool. batch: that is trained on.
-    losses: those that are trained on. update: from 0.
+    losses: those that are trained on. update: of `updates`, from 0.
     """
 
     network: Network
@@ -32,6 +32,7 @@ class PackView:
     batch: Batch
     losses: Losses
     update: int
+    updates: int
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,10 @@ class Remedy(Checked):
     def noise(self, view: PackView, random: Stream) -> Tensor | None:
         """Noise added to the clipped gradient, [R, P]; None if there is none."""
         return None
+
+    def after(self, view: PackView, weights: Tensor) -> Tensor:
+        """The weights to go on with, [R, P], in place of those after the step; padding stays zero.
+
+        Replicas that make no step, or no more, keep their weights, whatever this says.
+        """
+        return weights

@@ -1,5 +1,7 @@
 """Small packs with a remedy, for the tests of remedies."""
 
+import math
+
 import torch
 
 from bench.engines.eager import Eager
@@ -9,6 +11,7 @@ from bench.methods.remedies.remedy import PackView
 from bench.nets.network import Network
 from bench.pack.streams import Stream
 from bench.training.loop import Training
+from tasks.ranges import ranges
 from tests.conftest import SMALL_TASKS, accepted_task, small_task
 
 SEEDS = [0, 1, 2]
@@ -24,8 +27,10 @@ def remedy_of(name, **fields):
 
 
 def replica_of(name, *overrides):
-    """A job with a remedy, small, on a task that the remedy accepts."""
-    return checked_job(composed(*QUICK, *accepted_task(name), f"remedies=[{name}]", *overrides))
+    """A job with a remedy, small, on a task that the remedy accepts; limits that may be infinite are tight."""
+    accepted = ranges(type(remedy_of(name)))
+    tight = [f"remedies.{name}.{field}=0.1" for field, values in accepted.items() if math.inf in values]
+    return checked_job(composed(*QUICK, *accepted_task(name), f"remedies=[{name}]", *tight, *overrides))
 
 
 def plain(*overrides):
@@ -46,4 +51,4 @@ def setting(cell="tanh", hidden=8):
     initializer = checked_job(composed("initializer=pytorch")).replica.initializer
     flat = network.initial([initializer] * 3, SEEDS)
     batch = task.sample(Stream(SEEDS, "train", dtype=torch.float64), 4)
-    return PackView(network, task, flat, network.mask(), batch, task.losses, update=3)
+    return PackView(network, task, flat, network.mask(), batch, task.losses, update=3, updates=10)
