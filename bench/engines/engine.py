@@ -190,7 +190,8 @@ class Engine(Named, ABC):
         """Numbers that the way back through `steps` steps needs of one replica, its parameters aside.
 
         Where an engine does not say, what an autograd graph is seen to take: with gates 8 numbers for each of their
-        blocks, 4 without.
+        blocks, 4 without, in each layer.
         """
-        gates = len(network.cell.gates)
-        return (8 * gates or 4) * steps * sequences * network.padded_hidden
+        cell = network.cell
+        layers = len(cell.states) // len(cell.core.states)
+        return layers * (8 * len(cell.gates) or 4) * steps * sequences * network.padded_hidden

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from bench.jobs.errors import ConfigError
 from bench.jobs.suggestions import meant
+from bench.nets.cells.cell import Cell
+from bench.nets.cells.stacked import stacked
 from bench.pack.identity import OWN_PACKAGES
 from tasks.ranges import OneOf, hints
 
@@ -53,7 +55,7 @@ def converted(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
             name: converted(arguments[1], value, _join(path, name), allowed) for name, value in (node or {}).items()
         }
     if dataclasses.is_dataclass(kind):
-        return _component(kind, node, path, allowed)
+        return (_cell if kind is Cell else _component)(kind, node, path, allowed)
     return _plain(getattr(kind, "__default__", kind), node, path)  # that of a bare `PerReplica`
 
 
@@ -86,6 +88,20 @@ def _component(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
         return target(**values)
     except ValueError as error:
         raise ConfigError(f"{path}.{error}" if path else str(error)) from None
+
+
+def _cell(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
+    """A cell, in as many layers as `layers` says: that is a setting of every cell, and a field of none."""
+    if not isinstance(node, Mapping) or "layers" not in node:
+        return _component(kind, node, path, allowed)
+    one = {name: value for name, value in node.items() if name != "layers"}
+    layers = converted(int, node["layers"], _join(path, "layers"), allowed)
+    try:
+        return stacked(_component(kind, one, path, allowed), layers)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(_join(path, str(error))) from None
 
 
 def chosen_class(kind: type, name: Any, path: str, allowed: Sequence[str]) -> type:

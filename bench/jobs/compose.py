@@ -40,16 +40,16 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _sized(config: dict[str, Any]) -> dict[str, Any]:
-    """With the cell's budget of parameters turned into its number of units, and no longer there.
+    """With the cell's budget of parameters turned into its number of units, and without what says nothing.
 
     A budget is no setting of a cell: a run asked for by budget and one asked for by the units that it comes to are the
-    same. Where both are given the budget wins, for `hidden` has a value in every yaml.
+    same. Where both are given the budget wins, for `hidden` has a value in every yaml. One layer is the cell itself.
     """
     cell = config["cell"]
-    if not isinstance(cell, Mapping) or "parameters" not in cell:
+    if not isinstance(cell, Mapping):
         return config
-    sized = {name: value for name, value in cell.items() if name != "parameters"}
-    if cell["parameters"] is not None:
+    sized = {name: value for name, value in cell.items() if name != "parameters" and (name, value) != ("layers", 1)}
+    if cell.get("parameters") is not None:
         budget = converted(int, cell["parameters"], "cell.parameters", ())
         sized["hidden"] = _units(sized, config["task"], budget, packages(config["extensions"]))
     return {**config, "cell": sized}

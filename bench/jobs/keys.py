@@ -15,13 +15,14 @@ from bench.training.replica import Replica
 
 NEEDED = (*(field.name for field in dataclasses.fields(Replica)), *HOW)  # what a run asks, and how it is carried out
 OF_SWEEPS = ("hydra", "sweep", "claims")  # parts of a composed configuration that no run has
+OF_CELLS = {"layers", "parameters"}  # settings of every cell, which stand in conf/config.yaml
 ALL_KEYS = "`python -m bench --cfg job` shows all keys"
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
     """Raises ConfigError if a run's configuration lacks a top-level key, or has one that nothing reads."""
     for name in NEEDED:
-        if name not in config:
+        if not _there(name, config):
             raise ConfigError(_missing(name))
     for name in config:
         if name not in NEEDED:
@@ -40,7 +41,7 @@ def no_such_key(key: str, config: Mapping[str, Any] | DictConfig) -> str:
     plain = OmegaConf.to_container(config, resolve=False) if isinstance(config, DictConfig) else config
     assert isinstance(plain, Mapping)
     section = key.replace("/", ".").split(".")[0]
-    if section in NEEDED and section not in plain:
+    if section in NEEDED and not _there(section, plain):
         return _missing(section)
     known = _names(plain)
     found = meant(key, known)
@@ -48,6 +49,11 @@ def no_such_key(key: str, config: Mapping[str, Any] | DictConfig) -> str:
     if found is None and inside:
         return f"{key}: no such key; {section} has {', '.join(name.partition('.')[2] for name in inside)}"
     return f"{key}: no such key; " + (f"did you mean {found}?" if found else ALL_KEYS)
+
+
+def _there(name: str, config: Mapping[Any, Any]) -> bool:
+    """Whether a top-level key has been chosen; a deleted cell leaves the settings that every cell has."""
+    return name in config and not (name == "cell" and isinstance(config[name], Mapping) and {*config[name]} <= OF_CELLS)
 
 
 def _missing(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,7 @@ def _rows(cell: Cell, name: str, values: Tensor) -> dict[str, np.ndarray]:
 
 def _saturated(cell: Cell, name: str, values: Tensor) -> Tensor:
     """Share of values near a bound, [R, T, B, H] -> [R, T]."""
+    cell, name = cell.core, re.sub(r"_\d+$", "", name)  # of whichever layer
     if cell.gates and name == "c":
         values = values.tanh()
     activation = ACTIVATIONS.get("tanh" if cell.gates else getattr(cell, "activation", ""))

@@ -197,7 +197,7 @@ def _run_row(directory: Source) -> dict[str, Any]:
         row[name] = np.nan if value is None else value
     config = directory.config
     remedies = ", ".join(config.get("remedies", {})) or "none"
-    return {**row, **flat(config), **directory.overrides["choices"], "remedies": remedies}
+    return {**row, "cell.layers": 1, **flat(config), **directory.overrides["choices"], "remedies": remedies}
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Replica(Checked):
         """The cell, as the remedies change it, with the readout that the task needs."""
         cell = self.cell
         for remedy in self.remedies.values():
-            cell = remedy.cell(cell)
+            cell = cell.layerwise(remedy.cell)
         masked = any(remedy.masks for remedy in self.remedies.values())
         return Network(cell, self.task.inputs, self.task.outputs, masked)
 

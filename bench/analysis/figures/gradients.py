@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -15,6 +17,7 @@ from bench.analysis.settings import levels
 from bench.analysis.statistics.summaries import quartiles
 
 START = "start"
+OTHER_PARTS: tuple[Dash, ...] = (DASHED, DOTTED, (0, (6, 1.2, 1, 1.2)), (0, (6, 2)), (0, (1, 3)))
 
 
 @figure("gradient_through_time", place=50)
@@ -98,9 +101,9 @@ def _profiles(facets: Facets, band: pd.DataFrame, x: str, x_label: str, y_label:
 
 
 def _dashes(states: pd.Series) -> dict[str, Dash]:
-    """The hidden state solid, further parts of the state (an LSTM's c) in other dashes."""
+    """The hidden state solid, further parts of the state (an LSTM's c, layers below) in other dashes."""
     others = sorted(set(states.astype(str)) - {"h"})
-    return dict(zip(["h", *others], (SOLID, DASHED, DOTTED), strict=False))
+    return {"h": SOLID, **dict(zip(others, itertools.cycle(OTHER_PARTS), strict=False))}
 
 
 def _moments(facets: Facets) -> str:

@@ -30,12 +30,12 @@ def spectral_radius(facets: Facets) -> Plot:
 
 @figure("spectrum", place=80)
 def gate_spectral_radius(facets: Facets) -> Plot:
-    """Spectral radius of every gate's recurrent weight, by updates: a gated cell has no single one."""
+    """Spectral radius of every recurrent weight of cells with several, one for each gate or layer, by updates."""
     data = _matrices(facets, gated=True)
     block = data["block"].astype(str).str.replace(r"(\w)_(\w+)", r"$\1_{\2}$", regex=True)
     label = data[facets.hue].astype(str) + " " + block
     data = data.assign(matrix=pd.Categorical(label, label.unique(), ordered=True))
-    caption = "Spectral radius of the recurrent weight of each gate"
+    caption = "Spectral radius of the recurrent weight of each gate and layer"
     return _radii("gate_spectral_radius", facets, data, r"spectral radius $\rho(W)$", caption, hue="matrix")
 
 
@@ -90,7 +90,7 @@ def _radii(
 
 
 def _matrices(facets: Facets, *, gated: bool) -> pd.DataFrame:
-    """Spectra of the cells that have a weight for every gate, or of those that have a single one."""
+    """Spectra of the cells that have a weight for every gate or layer, or of those that have a single one."""
     data = facets.joined("spectrum")
     has_gates = data.groupby("run", observed=True)["block"].transform("nunique") > 1
     chosen = data[has_gates == gated]

@@ -13,7 +13,8 @@ class RecurrentDropout(Dropout):
 
     rate: share dropped.
     Source: Gal & Ghahramani 2016, section 4 (arXiv:1512.05287).
-    Differs from the paper: an LSTM's cell state is not masked, and its gates share one mask (their "tied weights").
+    Differs from the paper: an LSTM's cell state is not masked, and its gates share one mask (their "tied weights"); of
+    several layers only the last one's h is masked.
     """
 
     masks = ("recurrent",)

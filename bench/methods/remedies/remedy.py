@@ -51,7 +51,7 @@ class Remedy(Checked):
         return None
 
     def cell(self, cell: Cell) -> Cell:
-        """The cell to train in a cell's stead."""
+        """The cell to train in a cell's stead; where there are several layers, in that of each."""
         return cell
 
     def inputs(self, inputs: Tensor, random: Stream) -> Tensor:

@@ -73,6 +73,15 @@ class Cell(Named, Checked, ABC):
     def parameters(self) -> dict[str, Parameter]:
         """The cell's parameters by symbol."""
 
+    @property
+    def core(self) -> Cell:
+        """The cell of one layer."""
+        return self
+
+    def layerwise(self, change: Callable[[Cell], Cell]) -> Cell:
+        """The cell with `change` made to that of each layer."""
+        return change(self)
+
     def prepared(self, weights: Weights) -> Weights:
         """The parameters [..., *shape] with whatever else `step` needs that follows from them alone, say W = exp(A).
 
@@ -86,7 +95,7 @@ class Cell(Named, Checked, ABC):
 
     @abstractmethod
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        """The square recurrent weights by label, each [..., H, H]: one for an ungated cell, one a gate else.
+        """The square recurrent weights by label, each [..., H, H]: in each layer one, or one a gate.
 
         weights: as `prepared`.
         """
