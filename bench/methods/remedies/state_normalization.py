@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from bench.methods.remedies.remedy import Remedy
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.nets.normalization import layer_normalized
 from tasks.ranges import Positive
 
 
@@ -39,9 +39,7 @@ class NormalizedCell(Cell):
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, *others = state
-        centred = h - h.mean(-1, keepdim=True)
-        seen = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + self.eps)
-        return self.inner.step(weights, x, (seen, *others))
+        return self.inner.step(weights, x, (layer_normalized(h, self.eps), *others))
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return self.inner.recurrent_blocks(weights)
@@ -56,7 +54,7 @@ class StateNormalization(Remedy):
 
     eps: in units of h^2.
     Source: after Ba, Kiros & Hinton 2016 (arXiv:1607.06450).
-    Differs from the paper: the state is normalised, not the summed inputs to the units.
+    Differs from the paper: the state is normalised, not the summed inputs to the units, as in `cell=layer_norm_tanh`.
     """
 
     eps: Positive
