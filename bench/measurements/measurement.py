@@ -29,6 +29,8 @@ class Snapshot:
         a task's own collection ends.
     trace: per part of the state, ||dL^(b)/dh_t|| on this update's training batch, [R, B, T]; where lengths vary, at
         the last steps that all sequences have.
+    gradient: of the loss on this update's training batch with its penalties, before clipping, [R, P]; None where no
+        measurement of this moment `needs_gradient`.
     """
 
     network: Network
@@ -36,6 +38,7 @@ class Snapshot:
     parameters: Tensor
     heldout: Callable[[int], Batch]
     trace: Mapping[str, Tensor]
+    gradient: Tensor | None = None
 
     @property
     def cell(self) -> Cell:
@@ -94,7 +97,8 @@ class Measurement(Checked, ABC):
     # columns that tell the rows of one update apart, where each of the others is worth a curve over updates in another
     # program (`bench.exports`); None where they are too many
     series: ClassVar[tuple[str, ...] | None] = None
-    needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient
+    needs_gradient: ClassVar[bool] = False  # whether it looks at the training gradient
+    needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient through time
     weights_only: ClassVar[bool] = False  # whether it looks at nothing but the weights, and so may do it aside
 
     every: CountOrZero | None

@@ -53,7 +53,7 @@ def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) 
     def update(traced: bool = False, measured: bool = False) -> None:
         _, gradients = training.gradients(0, batch, traced)
         if measured:
-            training.monitor.measure(0, ["training_gradient"], training.flat, gradients.trace, rows)
+            training.monitor.measure(0, ["training_gradient"], training.flat, gradients, rows)
         training.advance(0, batch, gradients)
 
     contenders: dict[str, dict[str, bool]] = {
@@ -88,13 +88,13 @@ def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore
     training = pack(cell, 8)
     batch = next(training.batches())
     watched = training.replicas[0].measurement
-    trace = training.gradients(0, batch, traced=True)[1].trace
+    gradients = training.gradients(0, batch, traced=True)[1]
 
     def update() -> None:
         training.advance(0, batch)
 
     def look(names: tuple[str, ...]) -> None:
-        training.monitor.measure(0, names, training.flat, trace, range(8))
+        training.monitor.measure(0, names, training.flat, gradients, range(8))
 
     due = {name: measurement.moments(UPDATES) for name, measurement in watched.items()}
     moments = sorted(set().union(*due.values()))

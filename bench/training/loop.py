@@ -104,13 +104,12 @@ class Training:
             due = self.monitor.due(update)
             last = [name for name in self.monitor.measurements if ending and name not in due]
             gradients = None
-            if self.monitor.needs_trace((*due, *last)):
-                batch, gradients = self.gradients(update, batch, traced=True)
-            trace = gradients.trace if gradients else {}
+            if self.monitor.needs_gradient((*due, *last)):
+                batch, gradients = self.gradients(update, batch, traced=self.monitor.needs_trace((*due, *last)))
             if due:
-                self.monitor.measure(update, due, self.flat, trace, self._active())
+                self.monitor.measure(update, due, self.flat, gradients, self._active())
             if last:
-                self.monitor.measure(update, last, self.flat, trace, ending)
+                self.monitor.measure(update, last, self.flat, gradients, ending)
             if update < self.updates:
                 self.optimizer.end(update, ending)
                 self.advance(update, batch, gradients)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.engines.engine import Gradients
 from bench.measurements.measurement import Columns, Measurement, Snapshot
 from bench.nets.network import Network
 from bench.pack.registers import whole_registers
@@ -63,20 +64,27 @@ class Monitor:
         """The names of the measurements that are due after `update` updates."""
         return [name for name, updates in self._moments.items() if update in updates]
 
+    def needs_gradient(self, names: Sequence[str]) -> bool:
+        """Whether one of these measurements needs the training gradient, through time or not."""
+        return self.needs_trace(names) or any(self.measurements[name].needs_gradient for name in names)
+
     def needs_trace(self, names: Sequence[str]) -> bool:
-        """Whether one of these measurements needs the training gradient."""
+        """Whether one of these measurements needs the training gradient through time."""
         return any(self.measurements[name].needs_trace for name in names)
 
     def measure(
-        self, update: int, names: Sequence[str], flat: Tensor, trace: Mapping[str, Tensor], rows: Sequence[int]
+        self, update: int, names: Sequence[str], flat: Tensor, gradients: Gradients | None, rows: Sequence[int]
     ) -> None:
-        """Measure the pack with parameters flat [R, P]; add what is found to the records of the replicas in `rows`."""
+        """Measure the pack with parameters flat [R, P]; add what is found to the records of the replicas in `rows`.
+
+        gradients: those of training, where one of these measurements `needs_gradient`.
+        """
         if not rows:
             return
         background = [name for name in names if self.threads and self.measurements[name].weights_only]
         if background:
             self._measure_in_background(update, background, flat, rows)
-        found = self._found([name for name in names if name not in background], flat, trace)
+        found = self._found([name for name in names if name not in background], flat, gradients)
         self._add(update, rows, {name: [columns[r] for r in rows] for name, columns in found.items()})
 
     def collect(self) -> None:
@@ -86,9 +94,12 @@ class Monitor:
                 self._add(begun.update, rows, found.result())
         self._background.clear()
 
-    def _found(self, names: Sequence[str], flat: Tensor, trace: Mapping[str, Tensor]) -> Found:
-        seen = {part: self._as_looked_at(norms) for part, norms in trace.items()}
-        snapshot = Snapshot(self.network, self.task, self._as_looked_at(flat), self._probed, seen)
+    def _found(self, names: Sequence[str], flat: Tensor, gradients: Gradients | None) -> Found:
+        trace, gradient = {}, None
+        if gradients is not None:
+            trace = {part: self._as_looked_at(norms) for part, norms in gradients.trace.items()}
+            gradient = self._as_looked_at(gradients.gradient)
+        snapshot = Snapshot(self.network, self.task, self._as_looked_at(flat), self._probed, trace, gradient)
         return {name: self.measurements[name].measure(snapshot) for name in names}
 
     def _measure_in_background(self, update: int, names: Sequence[str], flat: Tensor, rows: Sequence[int]) -> None:
@@ -100,7 +111,7 @@ class Monitor:
         def found(part: list[int]) -> Found:
             if copied:
                 copied.synchronize()
-            return self._found(names, copy[part], {})
+            return self._found(names, copy[part], None)
 
         parts = [part.tolist() for part in np.array_split(rows, min(self.threads, len(rows)))]
         self._background.append(Background(update, [(part, self._pool.submit(found, part)) for part in parts]))

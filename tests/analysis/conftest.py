@@ -156,6 +156,7 @@ def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, o
             "q95": np.ones(len(measured)),
             "spectral_norm": 1.3 + 0.1 * random.random(len(measured)),
         },
+        "block_norms": _joined([_blocks(setting, update, random) for update in measured]),
         "eigenvalues": _joined([_cloud(setting, update, random) for update in measured]),
         "state": _joined([_states(setting, update, random) for update in measured]),
         "lyapunov": _joined([_exponents(setting, update, random) for update in measured[[0, -1]]]),
@@ -200,6 +201,13 @@ def _radii(setting: Setting, update: int, random: np.random.Generator) -> dict[s
         "spectral_radius": radius,
         "spectral_norm": radius * 1.5,
     }
+
+
+def _blocks(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    names = np.array(["W_hh", "W_xh", "b", "W_hy", "b_y"])
+    grown = 1e9 if setting.explodes and update > 300 else 1.0
+    norm = np.array([grown, 0.3, 0.2, 0.5, 0.1]) * np.exp(0.1 * random.standard_normal(5))
+    return {"update": np.full(5, update), "parameter": names, "norm": norm}
 
 
 def _cloud(setting: Setting, update: int, random: np.random.Generator) -> dict[str, np.ndarray]:

@@ -51,8 +51,8 @@ def snapshot_of(cell_name, task, hidden=6, scale=1.5, sequences=4):
     initializer = pytorch_initializer()
     flat = scale * network.initial([initializer] * len(SEEDS), SEEDS)
     heldout = task.sample(Stream(SEEDS, "heldout", dtype=torch.float64), sequences)
-    trace = Eager().program(network, task).gradients(flat, heldout, trace=True).trace
-    return Snapshot(network, task, flat, lambda count: heldout.at((slice(None), slice(count))), trace)
+    _, gradient, trace = Eager().program(network, task).gradients(flat, heldout, trace=True)
+    return Snapshot(network, task, flat, lambda count: heldout.at((slice(None), slice(count))), trace, gradient)
 
 
 def small(name, **fields):
@@ -83,6 +83,7 @@ def test_a_replica_that_is_not_finite_is_measured_as_nan_and_leaves_the_other_al
     sick = snapshot_of("irnn", adding)
     sick.weights["W_hh"][1].fill_(torch.nan)
     sick.trace["h"][1].fill_(torch.nan)
+    sick.gradient[1].fill_(torch.nan)
     rows = watching.measure(sick)
     for column, values in expected.items():
         if values.dtype.kind == "f":
