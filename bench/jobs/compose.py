@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from bench.engines.auto import Auto
 from bench.engines.engine import Engine
 from bench.exports.logger import Logger
 from bench.jobs.build import build, chosen_class, converted
+from bench.jobs.composer import Composer
 from bench.jobs.errors import ConfigError
 from bench.jobs.keys import OF_SWEEPS, check_keys, packages
 from bench.nets.cells.cell import Cell
@@ -89,8 +91,16 @@ def _numbers(node: Any) -> Any:
 
 def composed(*overrides: str) -> dict[str, Any]:
     """The configuration that the command line `overrides` ask for, as plain data."""
+    search = tuple(one for one in overrides if one.startswith("hydra."))
+    return plain(_composer(search).compose([one for one in overrides if one not in search]))
+
+
+@functools.cache
+def _composer(of_hydra: tuple[str, ...]) -> Composer:
+    """What composes command lines with these overrides of Hydra's own part, say of its search path."""
     with initialize_config_module("conf", version_base="1.3"):
-        return plain(compose("config", overrides=list(overrides)))
+        master = compose("config", overrides=list(of_hydra), return_hydra_config=True)
+        return Composer(GlobalHydra.instance().config_loader(), master)
 
 
 def chosen(overrides: Sequence[str]) -> DictConfig:

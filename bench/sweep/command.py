@@ -15,8 +15,8 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.jobs.composer import unknown_key
 from bench.jobs.errors import ConfigError
-from bench.sweep.launcher import unknown_key
 from bench.sweep.sweeper import RunsFailed
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130

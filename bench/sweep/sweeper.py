@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from bench.jobs.errors import ConfigError
-from bench.sweep.groups import Groups
+from bench.jobs.groups import Groups
 from bench.sweep.launcher import PackLauncher
 
 

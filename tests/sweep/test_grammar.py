@@ -9,11 +9,11 @@ from hydra.types import RunMode
 
 from bench import status
 from bench.__main__ import main
+from bench.jobs.groups import Groups
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import load
 from bench.sweep import planning
 from bench.sweep.executors import InThisProcess
-from bench.sweep.groups import Groups
 from bench.sweep.launcher import PackLauncher
 from bench.sweep.sweeper import UnionSweeper, union
 from tests.conftest import ROOT, choices

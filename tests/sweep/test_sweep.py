@@ -18,12 +18,13 @@ from bench.__main__ import main
 from bench.engines.batched import _SWEEPS, Batched
 from bench.engines.compiled import Compiled
 from bench.jobs.compose import composed, plain
+from bench.jobs.composer import Composer
 from bench.jobs.job import checked_job
 from bench.sweep import executors as places
 from bench.sweep import planning, progress, worker
 from bench.sweep.execution import engines
 from bench.sweep.executors import PackJob, TaskExecutor, WorkerExecutor
-from bench.sweep.launcher import Composer, PackLauncher
+from bench.sweep.launcher import PackLauncher
 from bench.sweep.packs import packs, taken
 from bench.sweep.progress import SweepProgress
 from bench.sweep.sweeper import union
@@ -92,8 +93,8 @@ def test_a_sweep_composes_once_per_choice_of_files_and_parses_every_override_onc
     composer, composed, parsed = Composer(loader, master), [], []
     whole = loader.load_sweep_config
     monkeypatch.setattr(loader, "load_sweep_config", lambda *rest: composed.append(rest) or whole(*rest))
-    parse = composer._parser.parse_override
-    monkeypatch.setattr(composer._parser, "parse_override", lambda text: parsed.append(text) or parse(text))
+    parse = composer._parser.parse_overrides
+    monkeypatch.setattr(composer._parser, "parse_overrides", lambda texts: parsed.extend(texts) or parse(texts))
     sweep = [[f"cell={cell}", f"seed={seed}", "updates=9"] for cell in ("tanh", "lstm") for seed in range(20)]
     for overrides in sweep:
         composer.compose(overrides)
