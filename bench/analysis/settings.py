@@ -130,19 +130,19 @@ def settings_of(runs: pd.DataFrame) -> list[str]:
 def described(runs: pd.DataFrame, key: str) -> str:
     """The value of a setting; where runs differ, who has which (`0.001 (tanh); 0.01 (lstm)`), or all values."""
     if runs[key].nunique(dropna=False) == 1:
-        return _text(runs[key].iloc[0])
+        return text_of(runs[key].iloc[0])
     for by in (["task"], ["cell"], ["task", "cell"]):
         pairs = runs[[*by, key]].drop_duplicates()
         if not pairs.duplicated(by).any():
             holders = pairs.dropna().sort_values(by).groupby(key, sort=False)[by]
-            return "; ".join(f"{_text(value)} ({_listed(names)})" for value, names in holders)
-    return ", ".join(map(_text, levels(runs[key])))
+            return "; ".join(f"{text_of(value)} ({_listed(names)})" for value, names in holders)
+    return ", ".join(map(text_of, levels(runs[key])))
 
 
 def varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> list[str]:
     """Keys whose values differ between runs that agree in `within` and in the keys found before."""
     # a setting that is not there, or empty, is a value
-    as_text = runs.assign(**{key: runs[key].where(runs[key].notna(), np.nan).map(_text) for key in keys})
+    as_text = runs.assign(**{key: runs[key].where(runs[key].notna(), np.nan).map(text_of) for key in keys})
     found: list[str] = []
     for key in keys:
         if as_text.groupby([*within, *found], observed=True)[key].nunique().gt(1).any():
@@ -180,7 +180,7 @@ def _named(runs: pd.DataFrame, key: str) -> pd.Categorical:
     if key == "folder" and values.nunique() == values.map(lambda folder: Path(folder).name).nunique():
         values = values.map(lambda folder: Path(folder).name)
     ordered = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
-    words = {value: value if isinstance(value, str) else f"{name}={_text(value)}" for value in ordered}
+    words = {value: value if isinstance(value, str) else f"{name}={text_of(value)}" for value in ordered}
     none = f"no {name}"
     names = [*words.values(), *([none] if values.isna().any() else [])]
     return pd.Categorical(values.map(words).fillna(none), names, ordered=True)
@@ -207,7 +207,7 @@ def _labels(runs: pd.DataFrame, part: str, keys: Sequence[str]) -> pd.Categorica
     label = runs[part].astype(str)
     rank = label.map({name: place for place, name in enumerate(KNOWN_CELLS)}).fillna(len(KNOWN_CELLS))
     for key in keys:
-        named = f", {_short(key, keys)}=" + runs[key].map(_text).astype(str)
+        named = f", {_short(key, keys)}=" + runs[key].map(text_of).astype(str)
         label = label + named.where(runs[key].notna(), "")
     order = runs.assign(label=label, rank=rank).sort_values(["rank", part, *keys])["label"].unique()
     return pd.Categorical(label, order, ordered=True)
@@ -227,5 +227,6 @@ def _last(key: str) -> str:
     return key.replace("/", ".").split(".")[-1]
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """The value of a setting as labels write it."""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -88,8 +88,9 @@ class Browser:
             self.events.append(self._next())
 
     def ask(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        answer = self.tell("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of a JavaScript expression, or what a promise comes to."""
+        how = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
+        answer = self.tell("Runtime.evaluate", expression=expression, **how)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 

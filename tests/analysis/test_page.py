@@ -12,7 +12,7 @@ from bench.report import main
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium")
 FAULTS = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
-OVERVIEW = "#table-overview table"
+OVERVIEW, COMPARISONS = "#table-overview table", "#table-comparisons table"
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,35 @@ def test_a_filter_leaves_the_rows_with_all_its_words_and_says_how_many(opened):
     assert opened.ask("document.querySelector('#table-overview output').textContent") == "3 of 18 rows"
     opened.ask(f"{box}.value = ''; {box}.dispatchEvent(new Event('input'))")
     assert len(column(opened, 0)) == 18
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("copying 1", 3), ("clip 1", 6), ("copying clip=none cell=lstm", 1), ("score>0.5 tanh", 0), ("", 18)],
+)
+def test_a_filter_may_name_the_column(opened, text, count):
+    box = "document.querySelector('#table-overview input')"
+    opened.ask(f"{box}.value = '{text}'; {box}.dispatchEvent(new Event('input'))")
+    assert len(column(opened, 0)) == count
+
+
+def test_a_setting_that_is_not_chosen_is_hidden_in_every_table(opened):
+    box = "document.querySelector('.axes input[data-axis=clip][value=none]')"
+    opened.ask(f"{box}.click()")
+    assert set(column(opened, 2)) == {"1", "10"}
+    assert set(column(opened, 3, "#runs ~ details table")) == {"1", "10"}
+    compared = list(zip(column(opened, 1, COMPARISONS), column(opened, 2, COMPARISONS), strict=True))
+    assert compared
+    assert all("none" not in text and "no clipping" not in text for row in compared for text in row)
+    opened.ask(f"{box}.click()")
+    assert len(column(opened, 0)) == 18
+
+
+def test_a_copy_button_says_that_it_has_copied(opened):
+    button = "document.querySelector('#table-overview button.copy')"
+    opened.ask(f"{button}.click()")
+    assert opened.ask(f"new Promise(done => setTimeout(() => done({button}.textContent), 200))") == "Copied"
+    assert opened.ask("document.querySelector('#table-overview button.copy').dataset.copy").startswith("% needs")
 
 
 def test_in_the_dark_the_page_is_dark_and_its_figures_are_legible(opened):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,25 +15,37 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from bench.analysis import captions
 from bench.analysis.figures.plot import EXTENSIONS, Plot
 from bench.analysis.report.absences import absences
+from bench.analysis.report.asked import command_lines, question
 from bench.analysis.report.claims import claims
-from bench.analysis.settings import SETTING, described, settings_of
-from bench.analysis.statistics.summaries import wilson
+from bench.analysis.report.differences import differences
+from bench.analysis.report.findings import findings, in_short, smallness
+from bench.analysis.report.groups import CLIPPING, GROUPS, HEALTH, LEARNED, group_of
+from bench.analysis.settings import SETTING, described, levels, settings_of
+from bench.analysis.statistics.comparisons import TOO_SMALL
 from bench.analysis.statistics.survival import times
 from bench.analysis.table import MISSING, Table
 from bench.runs.tables import Tables
 
-ENOUGH_SEEDS = 20  # where settings are compared
 MOST_CURVES = 500  # runs; of more, the page would be too long
 DOTS = 128  # of the page, to an inch of a figure
 WIDTH, HEIGHT = 96, 20  # dots, of a run's curve
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the report, and the tables that it was made from."""
+
+    plot: Plot
+    needs: tuple[str, ...]
+
+
 def write(
     runs: pd.DataFrame,
     results: Tables,
-    plots: Sequence[Plot],
+    drawn: Sequence[Drawn],
     left_out: dict[str, str],
     made: Sequence[Table],
     folder: Path,
@@ -49,13 +62,21 @@ def write(
         lstrip_blocks=True,
     )
     script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+    numbers = {table.name: table.numbers for table in made}
     text = environment.get_template("report.html.j2").render(
         title=", ".join(dict.fromkeys(_name(folder) for folder in runs["folder"])),
         count=len(runs),
-        warnings=[*absences(results), *warnings(runs, made)],
+        question=question(runs),
+        asked=command_lines(results),
+        in_short=in_short(runs),
+        smallness=smallness(runs),
+        common=captions.common(runs),
+        solved_rule=captions.solved_rule(runs),
+        findings=findings(runs, results, numbers["estimates"]),
+        absences=absences(results),
+        axes={axis: list(map(str, levels(runs[axis]))) for axis in SETTING},
+        groups=_groups(runs, drawn, made, folder),
         claims=claims(results.runs),
-        tables=made,
-        plots=[_shown(plot, folder / "figures") for plot in plots],
         extensions=EXTENSIONS,
         left_out=left_out,
         settings=_settings(runs),
@@ -71,26 +92,41 @@ def write(
     return page
 
 
-def warnings(runs: pd.DataFrame, made: Sequence[Table] = ()) -> list[str]:
-    """What a reader must know before believing anything, a sentence or two each."""
-    n = int(runs.groupby(SETTING, observed=True).size().min())
+def _groups(runs: pd.DataFrame, drawn: Sequence[Drawn], made: Sequence[Table], folder: Path) -> list[dict[str, Any]]:
+    """The parts of the page that have something to show, each with its warnings, figures and tables."""
+    told = {LEARNED: beyond(made), HEALTH: warnings(runs)}
+    groups = [
+        {
+            "name": name,
+            "id": id_,
+            "told": told.get(name, []),
+            "figures": [_figure(one.plot, folder) for one in drawn if group_of(one.needs) == name],
+            "tables": [_table(table, runs) for table in made if group_of({table.name} & {CLIPPING}) == name],
+        }
+        for name, id_ in GROUPS.items()
+    ]
+    return [group for group in groups if group["told"] or group["figures"] or group["tables"]]
+
+
+def beyond(made: Sequence[Table]) -> list[str]:
+    """That a memory length is only known to lie outside of the lengths tried."""
     found = []
-    if n < ENOUGH_SEEDS:
-        least, most = wilson(np.array([n, 0]), n)
-        found.append(
-            f"{n} seeds separate little but all from nothing: the 95 % interval of {n}/{n} is [{least[0]:.2f}, 1], "
-            f"that of 0/{n} is [0, {most[1]:.2f}]. Comparing settings takes about {ENOUGH_SEEDS} seeds of each."
-        )
-    for outcome, word in {"diverged": "diverged", "dead": "died (all units 0)", "failed": "failed"}.items():
-        if affected := _affected(runs, runs["outcome"] == outcome):
-            found.append(f"{affected[0]} {word} and count as not solved ({affected[1]}).")
-    if affected := _affected(runs, times(runs)["stopped"]):
-        found.append(f"{affected[0]} were stopped from outside; their times to solve are censored ({affected[1]}).")
     for memory in (table.numbers for table in made if table.name == "memory"):
         beyond = memory[memory["censored"] != ""]
         if len(beyond):
             where = "; ".join(f"{', '.join(map(str, row))}" for row in beyond[SETTING].itertuples(index=False))
             found.append(f"T50 lies outside of the lengths tried, and is only known to ({where}).")
+    return found
+
+
+def warnings(runs: pd.DataFrame) -> list[str]:
+    """How training went wrong, a sentence each."""
+    found = []
+    for outcome, word in {"diverged": "diverged", "dead": "died (all units 0)", "failed": "failed"}.items():
+        if affected := _affected(runs, runs["outcome"] == outcome):
+            found.append(f"{affected[0]} {word} and count as not solved ({affected[1]}).")
+    if affected := _affected(runs, times(runs)["stopped"]):
+        found.append(f"{affected[0]} were stopped from outside; their times to solve are censored ({affected[1]}).")
     messages = runs.loc[runs["outcome"] == "failed", "message"].value_counts()
     return found + [f"{count} failed with: {message}" for message, count in messages.items()]
 
@@ -104,14 +140,65 @@ def _affected(runs: pd.DataFrame, those: pd.Series) -> tuple[str, str] | None:
     return f"{those.sum()} of {len(runs)} runs", where
 
 
-def _shown(plot: Plot, folder: Path) -> dict[str, Any]:
+def _figure(plot: Plot, folder: Path) -> dict[str, Any]:
     """A figure with its images within the page: inline, the ids of several figures would clash."""
     images = []
     for figure, stem in zip(plot.figures, plot.stems, strict=True):
-        svg = base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()
+        svg = base64.b64encode((folder / "figures" / f"{stem}.svg").read_bytes()).decode()
         width, height = (round(inches * DOTS) for inches in figure.get_size_inches())
         images.append({"source": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height})
-    return {"plot": plot, "images": images}
+    return {"plot": plot, "images": images, "copies": {"the caption": plot.caption}}
+
+
+def _table(table: Table, runs: pd.DataFrame) -> dict[str, Any]:
+    """A table as the page shows it: its rows with the settings that they are of, so that a filter finds them.
+
+    A comparison has a further column, what else differs between the two; where none can be decided, a sentence.
+    """
+    text = table.text
+    numbers = table.numbers
+    axes = [{f"data-{axis}": str(row[axis]) for axis in SETTING if axis in row} for row in numbers.to_dict("records")]
+    instead = ""
+    if table.name == "comparisons":
+        axes = [_axes_compared(row) for row in numbers.to_dict("records")]
+        text = text.assign(**{"differs in": _differences(numbers, runs)})
+        if (numbers["verdict"] == TOO_SMALL).all():
+            instead = (
+                f"With so few seeds none of the {len(numbers)} comparisons can be decided: not even the most extreme "
+                "outcome would survive the correction for their number. The table holds what was seen."
+            )
+    best = [{name for place, name in table.best if place == k} for k in range(len(text))]
+    rows = [
+        {"axes": of, "cells": cells, "best": bold}
+        for of, cells, bold in zip(axes, text.itertuples(index=False, name=None), best, strict=True)
+    ]
+    copies = {"LaTeX": table.latex(), "CSV": numbers.to_csv(index=False)}
+    return {"table": table, "columns": list(text), "rows": rows, "copies": copies, "instead": instead}
+
+
+def _axes_compared(row: dict[Hashable, Any]) -> dict[str, str]:
+    """The settings that a comparison is of, two of them with both names."""
+    both = f"{row['a']}|{row['b']}"
+    of_cells = row["kind"] == "cells"
+    return {
+        "data-task": str(row["task"]),
+        "data-cell": both if of_cells else str(row["within"]),
+        "data-clip": str(row["within"]) if of_cells else both,
+    }
+
+
+def _differences(numbers: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    groups = {tuple(map(str, key)): own for key, own in runs.groupby(SETTING, observed=True)}
+    found = []
+    for row in numbers.to_dict("records"):
+        a, b = (
+            groups[row["task"], row[side], row["within"]]
+            if row["kind"] == "cells"
+            else groups[row["task"], row["within"], row[side]]
+            for side in "ab"
+        )
+        found.append(differences(a, b))
+    return found
 
 
 def _settings(runs: pd.DataFrame) -> dict[str, str]:
@@ -154,6 +241,7 @@ def _list_of_runs(runs: pd.DataFrame, results: Tables, folder: Path) -> list[dic
             "run": row["run"],
             "files": _files(Path(row["folder"]) / row["run"], folder),
             "curve": curves.get(row["run"], ""),
+            "axes": {f"data-{axis}": str(row[axis]) for axis in SETTING},
             **{name: str(row[name]) for name in (*SETTING, "seed", "outcome")},
             "solved_at": _written(row["solved_at"], "{:.0f}"),
             "final_skill": _written(row["final_skill"], "{:.3g}"),

@@ -12,7 +12,7 @@ import yaml
 from bench.analysis import queries, tables
 from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.figure import Figure, all_figures
-from bench.analysis.figures.plot import NothingToDraw, Plot, tex
+from bench.analysis.figures.plot import NothingToDraw, tex
 from bench.analysis.figures.style import STYLES, styled
 from bench.analysis.report import page
 from bench.analysis.report.absences import absences
@@ -68,19 +68,19 @@ def write(
         tex()
     runs = distinguished(results.runs)
     with styled(STYLES[style]):
-        plots, left_out = _drawn(results, chosen, only)
-    plots = plots if gif else [replace(plot, animation=None) for plot in plots]
+        drawn, left_out = _drawn(results, chosen, only)
+    drawn = drawn if gif else [replace(one, plot=replace(one.plot, animation=None)) for one in drawn]
     made, without = _tabled(runs, results)
 
-    for plot in plots:
-        plot.save(folder / "figures", pgf=pgf, gif=gif)
+    for one in drawn:
+        one.plot.save(folder / "figures", pgf=pgf, gif=gif)
     for table in made:
         table.save(folder / "tables")
     for name in left_out:
         _forget(folder / "figures", name)
     for name in without:
         _forget(folder / "tables", name)
-    return Report(page.write(runs, results, plots, left_out, made, folder), made[0], absences(results))
+    return Report(page.write(runs, results, drawn, left_out, made, folder), made[0], absences(results))
 
 
 def _forget(folder: Path, name: str) -> None:
@@ -97,20 +97,20 @@ def _require_an_end(runs: pd.DataFrame) -> None:
         raise NothingToReport(f"no run came to an end, {len(runs)} failed, the first with {first['message']}{more}")
 
 
-def _drawn(results: Tables, layout: Layout, only: Sequence[str]) -> tuple[list[Plot], dict[str, str]]:
+def _drawn(results: Tables, layout: Layout, only: Sequence[str]) -> tuple[list[page.Drawn], dict[str, str]]:
     """All figures that are asked for and for which there are data, and for each of the others why there are none."""
     figures = _chosen(all_figures(_extensions(results.runs)), only)
     facets = Facets.of(results, layout)
     lines = len(levels(facets.runs[facets.hue]))
-    plots, left_out = [], {}
+    drawn, left_out = [], {}
     for figure in figures:
         try:
             if lines > MOST_LINES and not figure.many:
                 raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
-            plots.append(figure.of(facets))
+            drawn.append(page.Drawn(figure.of(facets), figure.needs))
         except NothingToDraw as reason:
             left_out[figure.name] = str(reason)
-    return plots, left_out
+    return drawn, left_out
 
 
 def _chosen(figures: list[Figure], only: Sequence[str]) -> list[Figure]:
