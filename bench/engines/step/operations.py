@@ -124,6 +124,7 @@ def _softplus(a: Tensor) -> Tensor:
 
 TABLE: dict[str, Operation] = {
     "copy": Operation("{0}", torch.clone, lambda d, y, a: (d,)),
+    "detach": Operation("{0}", torch.detach, _none),
     "add": Operation("{0} + {1}", torch.add, lambda d, y, a, b: (d, d)),
     "sub": Operation("{0} - {1}", torch.sub, lambda d, y, a, b: (d, neg(d))),
     "mul": Operation("{0} * {1}", torch.mul, lambda d, y, a, b: (mul(d, b), mul(d, a))),
@@ -137,6 +138,12 @@ TABLE: dict[str, Operation] = {
     ),
     "relu": Operation("positive({0})", torch.relu, lambda d, y, a: (where(apply("le", y, 0), 0, d),)),
     "softplus": Operation("softplus({0})", _softplus, lambda d, y, a: (mul(d, apply("sigmoid", a)),), True),
+    "log_sigmoid": Operation(
+        "lesser({0}, all(0)) - logarithm_of_more(power_of_e(-absolute({0})))",
+        torch.nn.functional.logsigmoid,
+        lambda d, y, a: (mul(d, apply("sigmoid", neg(a))),),
+        True,
+    ),
     "exp": Operation("power_of_e({0})", torch.exp, lambda d, y, a: (mul(d, y),), True),
     "expm1": Operation("power_less_one({0})", torch.expm1, lambda d, y, a: (mul(d, add(y, 1)),), True),
     "log": Operation("logarithm({0})", torch.log, lambda d, y, a: (div(d, a),), True),
@@ -241,7 +248,6 @@ FUNCTIONS: dict[str, Callable[..., Node]] = {
     "clip": lambda a, min=None, max=None: clamped(a, min, max),
     "silu": lambda a: mul(a, apply("sigmoid", a)),
     "softplus": lambda a: apply("softplus", a),
-    "logsigmoid": lambda a: neg(apply("softplus", neg(a))),
     "tanhshrink": lambda a: sub(a, apply("tanh", a)),
     "softsign": lambda a: div(a, add(1, apply("abs", a))),
     "mish": lambda a: mul(a, apply("tanh", apply("softplus", a))),

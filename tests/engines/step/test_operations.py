@@ -28,6 +28,7 @@ EXACT = {
     "sin": np.sin,
     "cos": np.cos,
     "softplus": lambda x: np.where(x > 20, x, np.log1p(np.exp(np.minimum(x, 20)))),
+    "log_sigmoid": lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))),
     "sqrt": np.sqrt,
 }
 
@@ -113,6 +114,8 @@ def by_autograd(name, inputs, upstream):
     leaves = [part if part.dtype == torch.bool else part.clone().requires_grad_() for part in inputs]
     y = TABLE[name].torch(*leaves)
     wanted = [part for part in leaves if part.requires_grad]
+    if not y.requires_grad:
+        return [None for _ in wanted]
     return torch.autograd.grad(y, wanted, upstream, allow_unused=True)
 
 
@@ -165,7 +168,6 @@ COMPOSED = {
     "relu6": (torch.nn.functional.relu6, {}),
     "mish": (torch.nn.functional.mish, {}),
     "softsign": (torch.nn.functional.softsign, {}),
-    "logsigmoid": (torch.nn.functional.logsigmoid, {}),
     "square": (torch.square, {}),
     "reciprocal": (torch.reciprocal, {}),
     "tanhshrink": (torch.nn.functional.tanhshrink, {}),
