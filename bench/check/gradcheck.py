@@ -100,6 +100,8 @@ def check(overrides: Sequence[str], tolerance: float) -> Check:
     if replica.precision != "float64":
         raise ConfigError(f"precision={replica.precision}: differences of a loss need float64")
     network = replica.network
+    if network.cell.core.surrogate_gradient:
+        raise ConfigError("cell: it trains by a surrogate gradient, which is not that of its loss; choose another cell")
     program = asked.engine.program(network, replica.task, Interventions(remedies=replica.remedies))
 
     def stream(purpose: str) -> Stream:

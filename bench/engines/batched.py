@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
-from bench.engines.sweeps.elman import elman_sweep
+from bench.engines.sweeps.elman import ELMAN_SWEEPS, elman_sweep
 from bench.engines.sweeps.gru import GRUSweep
 from bench.engines.sweeps.lstm import LSTMSweep
 from bench.engines.sweeps.sweep import Sweep, row_width
@@ -33,7 +33,9 @@ class Batched(Engine):
     """Hand-written backward pass for Elman, GRU and LSTM."""
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        return type(network.cell) in _SWEEPS and not network.masked
+        cell = network.cell
+        by_hand = cell.activation in ELMAN_SWEEPS if type(cell) is Elman else type(cell) in _SWEEPS
+        return by_hand and not network.masked
 
     def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
         return BatchedProgram(network, task, interventions)

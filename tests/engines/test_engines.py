@@ -14,6 +14,7 @@ from bench.engines.compiled import Compiled
 from bench.engines.eager import Eager
 from bench.engines.engine import Interventions
 from bench.engines.library import Library
+from bench.engines.sweeps.elman import ELMAN_SWEEPS
 from bench.jobs import compose
 from bench.methods.remedies.remedy import Remedy
 from bench.nets.cells.elman import Elman
@@ -59,6 +60,7 @@ def supported(engine):
 
 CELLS = supported(Eager())
 BATCHED = supported(Batched())
+DIFFERENTIABLE = [name for name in CELLS if not example(f"cell/{name}").surrogate_gradient]
 FAST = [(name, cell) for name, engine in ENGINES.items() for cell in supported(engine)]
 ALL = [(engine, cell) for engine in (*ENGINES.values(), Eager()) for cell in supported(engine)]
 
@@ -72,7 +74,10 @@ class Cubed(Remedy):
 
 def test_who_trains_what():
     assert choices("cell") == CELLS
-    assert [name for name in CELLS if type(as_in_yaml(f"cell/{name}")) in (Elman, GRU, LSTM)] == BATCHED
+    kinds = {name: example(f"cell/{name}") for name in CELLS}
+    gated = [name for name, cell in kinds.items() if type(cell) in (LSTM, GRU)]
+    elman = [name for name, cell in kinds.items() if type(cell) is Elman and cell.activation in ELMAN_SWEEPS]
+    assert sorted(gated + elman) == BATCHED
     assert supported(Library(tf32=False)) == ["gru", "irnn", "lstm", "tanh"]
     assert supported(Compiled()) == (CELLS if compiled.available() else [])
 
@@ -187,7 +192,7 @@ def test_a_dead_net_is_seen(engine):
 
 
 @pytest.mark.parametrize("task_name", TASKS)
-@pytest.mark.parametrize("cell_name", CELLS)
+@pytest.mark.parametrize("cell_name", DIFFERENTIABLE)
 def test_eager_gradient_agrees_with_finite_differences(cell_name, task_name):
     network, task, flat, batch = setting(cell_name, task_name, hidden=4, scale=1.0)
     program = Eager().program(network, task)
@@ -196,13 +201,19 @@ def test_eager_gradient_agrees_with_finite_differences(cell_name, task_name):
     mask = (network_mask(network, flat)).double()
     for _ in range(5):
         direction = torch.randn(flat.shape, generator=generator, dtype=torch.float64) * mask
-        step = 2e-6
-        far_behind, behind, ahead, far_ahead = (
-            program.mean_loss(program.answers(flat + k * step * direction, batch).outputs, batch.targets)
-            for k in (-2, -1, 1, 2)
-        )
-        slope = (8 * (ahead - behind) - (far_ahead - far_behind)) / (12 * step)  # error of order step^4
-        assert torch.allclose((gradient * direction).sum(-1), slope, rtol=1e-6, atol=1e-9)
+        slope, check = (slope_along(program, flat, batch, direction, step) for step in (2e-6, 1e-6))
+        smooth = torch.isclose(slope, check, rtol=1e-5, atol=1e-8)  # no kink or jump lies between
+        assert smooth.sum() >= len(SEEDS) - 1
+        assert torch.allclose((gradient * direction).sum(-1)[smooth], slope[smooth], rtol=1e-6, atol=1e-9)
+
+
+def slope_along(program, flat, batch, direction, step):
+    """The derivative of each replica's loss along a direction, by differences; its error is of order step^4."""
+    far_behind, behind, ahead, far_ahead = (
+        program.mean_loss(program.answers(flat + k * step * direction, batch).outputs, batch.targets)
+        for k in (-2, -1, 1, 2)
+    )
+    return (8 * (ahead - behind) - (far_ahead - far_behind)) / (12 * step)
 
 
 def network_mask(network, flat):
@@ -238,7 +249,7 @@ def test_gradient_of_the_padding_is_zero(engine, cell_name):
     assert (gradient[~network_mask(network, flat)] == 0).all()
 
 
-@pytest.mark.parametrize("cell_name", CELLS)
+@pytest.mark.parametrize("cell_name", DIFFERENTIABLE)
 def test_trace_is_the_derivative_of_a_sequences_own_loss(cell_name):
     """Against a kick: the loss of one sequence when its hidden state is moved at one step."""
     network, task, flat, batch = setting(cell_name, "copying", hidden=4, scale=1.0)

@@ -22,6 +22,14 @@ def test_bounds_and_slope_are_those_of_the_function(name):
     assert activation.bounded == all(map(math.isfinite, activation.bounds))
 
 
+def test_the_step_lets_the_gradient_through_and_is_exact():
+    a = torch.tensor([-3.7, -1e-9, 0.0, 1e-9, 0.1, 7.3], dtype=torch.float64, requires_grad=True)
+    h = ACTIVATIONS["binary_step"].function(a)
+    assert h.tolist() == [0, 0, 0, 1, 1, 1]
+    upstream = torch.arange(6, dtype=torch.float64)
+    assert torch.equal(torch.autograd.grad(h, a, upstream)[0], upstream)
+
+
 def test_every_activation_has_a_yaml():
     texts = "".join(path.read_text() for path in (CONF / "cell").glob("*.yaml"))
     assert all(f"activation: {name}\n" in texts for name in ACTIVATIONS)

@@ -76,7 +76,7 @@ def test_a_growing_sweep_trains_only_what_is_new_and_gives_the_same_bits(tmp_pat
         ("task.length=abc", "task.length=abc: must be a whole number"),
         ("task.length=0", "task.length=0: must be a whole number >= 2"),
         ("clipping.threshold=-1", "clipping.threshold=-1.0: must be a number > 0, or .inf"),
-        ("cell=gr", "cell=gr: no such choice; use one of exprnn, gru, hard_sigmoid"),
+        ("cell=gr", "cell=gr: no such choice; use one of antisymmetric, "),
         ("cell=5", "cell=5: must name a choice, such as cell=tanh"),
         ("device=cuda", "device=cuda: there is no CUDA device"),
         ("device=tpu", "device=tpu: use auto, cpu or cuda"),

@@ -122,10 +122,10 @@ class SiLUSweep(Sweep):
 
 def elman_sweep(network: Network, flat: Tensor, sequences: int, slots: int) -> Sweep:
     assert isinstance(network.cell, Elman)
-    return SWEEPS[network.cell.activation](network, flat, sequences, slots)
+    return ELMAN_SWEEPS[network.cell.activation](network, flat, sequences, slots)
 
 
-SWEEPS: dict[str, type[Sweep]] = {
+ELMAN_SWEEPS: dict[str, type[Sweep]] = {
     "tanh": TanhSweep,
     "relu": ReLUSweep,
     "sigmoid": SigmoidSweep,

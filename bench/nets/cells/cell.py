@@ -82,6 +82,11 @@ class Cell(Named, Checked, ABC):
         """The cell with `change` made to that of each layer."""
         return change(self)
 
+    @property
+    def surrogate_gradient(self) -> bool:
+        """Whether it trains by something else than the derivative of its step."""
+        return False
+
     def prepared(self, weights: Weights) -> Weights:
         """The parameters [..., *shape] with whatever else `step` needs that follows from them alone, say W = exp(A).
 
@@ -95,7 +100,9 @@ class Cell(Named, Checked, ABC):
 
     @abstractmethod
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        """The square recurrent weights by label, each [..., H, H]: in each layer one, or one a gate.
+        """The square recurrent weights by label, each [..., H, H]: in each layer one, or one for each gate or part.
+
+        A cell without one gives the matrix that its state is multiplied by where the input is 0.
 
         weights: as `prepared`.
         """

@@ -34,6 +34,10 @@ class Elman(Cell):
             "b": Parameter("bias", (H,), torch_biases=2),
         }
 
+    @property
+    def surrogate_gradient(self) -> bool:
+        return ACTIVATIONS[self.activation].surrogate
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT + weights["b"][..., None, :]
