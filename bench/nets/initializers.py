@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from tasks.ranges import Checked, Count, NonNegative
+from tasks.ranges import Checked, Count, CountOrZero, NonNegative, Positive
 
 
 class Random(Protocol):
@@ -31,6 +31,7 @@ class Block(NamedTuple):
 
     shared: a stream that begins anew for every gate of a parameter, for starts that its gates have in common.
     torch_biases: how many biases of the torch.nn module with the same equation add up to it.
+    inputs: I, the number of the net's input channels.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +39,7 @@ class Block(NamedTuple):
     gate: str | None
     shared: Random
     torch_biases: int = 1
+    inputs: int = 1
 
     @property
     def fan_out(self) -> int:
@@ -98,6 +100,28 @@ class ForgetGateBias(Initializer):
 
     def sample(self, random: Random, block: Block) -> Tensor:
         return torch.full(block.shape, self.forget if block.gate == "f" else 0.0, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class ForgetGatePowerLaw(Initializer):
+    """b_f = first + (last - first) (k / (H - 1))^exponent for unit k = 0 .. H - 1, every other bias 0.
+
+    Few units start as long memories where `first` is large, `last` negative and the exponent below 1. A cell without a
+    forget gate (named `f`) starts at 0 altogether.
+
+    first, last: b_f of the first and the last unit. exponent: > 0.
+    Source: code of the xLSTM's sLSTM, Beck et al. 2024 (arXiv:2405.04517): 5, -7, and .3 for the first layer.
+    """
+
+    first: float
+    last: float
+    exponent: Positive
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        if block.gate != "f":
+            return torch.zeros(block.shape, dtype=torch.float64)
+        place = torch.arange(block.fan_out, dtype=torch.float64) / max(1, block.fan_out - 1)
+        return self.first + (self.last - self.first) * place**self.exponent
 
 
 @dataclass(frozen=True)
@@ -321,6 +345,45 @@ class He(Initializer):
 
     def sample(self, random: Random, block: Block) -> Tensor:
         return math.sqrt(2 / block.fan_in) * random.normal(*block.shape)
+
+
+@dataclass(frozen=True)
+class HeUniform(Initializer):
+    """w ~ U(-a, a), a = sqrt(6 / fan_in), of variance 2 / fan_in as `He`.
+
+    Source: He, Zhang, Ren & Sun 2015, equation 10 (arXiv:1502.01852), which asks for the variance alone.
+    """
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        return _uniform(random, block.shape, math.sqrt(6 / block.fan_in))
+
+
+@dataclass(frozen=True)
+class LeCunNormal(Initializer):
+    """w ~ N(0, 1 / fan_in).
+
+    Source: LeCun, Bottou, Orr & Müller 1998, "Efficient BackProp", section 4.6.
+    """
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        return random.normal(*block.shape) / math.sqrt(block.fan_in)
+
+
+@dataclass(frozen=True)
+class TorchLinear(Initializer):
+    """w ~ U(-a, a), a = 1 / sqrt(I + states H): what one torch.nn.Linear of the input and parts of the state does.
+
+    Weights and bias alike, for a cell that its authors wrote as Linear(concatenation of x and the parts).
+
+    states: how many parts of the state stand beside the input, 0 where the cell's sums see the input alone.
+    I is the task's, also in layers above the first.
+    Source: torch.nn.Linear, section "Variables".
+    """
+
+    states: CountOrZero
+
+    def sample(self, random: Random, block: Block) -> Tensor:
+        return _uniform(random, block.shape, 1 / math.sqrt(block.inputs + self.states * block.hidden))
 
 
 @dataclass(frozen=True)

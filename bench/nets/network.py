@@ -145,7 +145,8 @@ class Network:
                 blocks = row.unbind() if parameter.gated else [row]
                 for block, gate, count in zip(blocks, gates, biases, strict=True):
                     shared = Stream(seed, f"init/{name}/shared", dtype=torch.float64)
-                    block.copy_(initializer.sample(random, Block(block_shape, self.cell.hidden, gate, shared, count)))
+                    about = Block(block_shape, self.cell.hidden, gate, shared, count, self.inputs)
+                    block.copy_(initializer.sample(random, about))
         return flat
 
     def zero_state(self, weights: Weights, sequences: int) -> State:

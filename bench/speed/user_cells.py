@@ -1,8 +1,9 @@
-"""Cells that a user might bring, and what they would otherwise write: a loop over torch cells, and JAX's scan."""
+"""Cells that the engines know by their `step` alone, and what a user would write instead: a loop, and JAX's scan."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from bench.engines.engine import Engine
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.nets.cells.cornn import CoRNN
+from bench.nets.cells.lem import LEM
 from bench.pack.axes import H, I
 from bench.training.loop import Training
 
@@ -44,67 +47,11 @@ class Leaky(Cell):
         return {"W_hh": weights["W_hh"]}
 
 
-@dataclass(frozen=True)
-class LEM(Cell):
-    """Two parts of the state, each with a step size of its own; y is made from a product with the new z.
-
-    Source: Rusch et al. 2022, "Long expressive memory for sequence modeling" (arXiv:2110.04744), with dt = 1.
-    """
-
-    states = ("y", "z")
-    gates = ("1", "2", "z", "y")
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        return {
-            "W_hh": Parameter("recurrent", (4, H, H)),
-            "W_xh": Parameter("input", (4, H, I)),
-            "b": Parameter("bias", (4, H)),
-        }
-
-    def step(self, weights: Weights, x: Tensor, state: State) -> State:
-        y, z = state
-        from_x = x[..., None, :, :] @ weights["W_xh"].mT + weights["b"][..., None, :]
-        x_1, x_2, x_z, x_y = from_x.unbind(-3)
-        W_1, W_2, W_z, W_y = weights["W_hh"].unbind(-3)
-        slow = torch.sigmoid(y @ W_1.mT + x_1)
-        fast = torch.sigmoid(y @ W_2.mT + x_2)
-        z = (1 - slow) * z + slow * torch.tanh(y @ W_z.mT + x_z)
-        y = (1 - fast) * y + fast * torch.tanh(z @ W_y.mT + x_y)
-        return y, z
-
-    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        return {f"W_{gate}": block for gate, block in zip(self.gates, weights["W_hh"].unbind(-3), strict=True)}
-
-
-@dataclass(frozen=True)
-class CoRNN(Cell):
-    """A network of coupled oscillators: z_t = z + dt (tanh(W y + V z + U x + b) - gamma y - eps z), y_t = y + dt z_t.
-
-    Source: Rusch & Mishra 2021, "Coupled oscillatory recurrent neural network" (coRNN, arXiv:2010.00951).
-    """
-
-    states = ("y", "z")
-
-    dt: float = 0.1
-    gamma: float = 1.5
-    eps: float = 0.8
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        return {**PLAIN, "V_hh": Parameter("recurrent", (H, H))}
-
-    def step(self, weights: Weights, x: Tensor, state: State) -> State:
-        y, z = state
-        a = y @ weights["W_hh"].mT + z @ weights["V_hh"].mT + x @ weights["W_xh"].mT + weights["b"][..., None, :]
-        z = z + self.dt * (torch.tanh(a) - self.gamma * y - self.eps * z)
-        return y + self.dt * z, z
-
-    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        return {"W_hh": weights["W_hh"], "V_hh": weights["V_hh"]}
-
-
-CELLS: dict[str, Callable[[int], Cell]] = {"leaky": Leaky, "lem": LEM, "cornn": CoRNN}
+CELLS: dict[str, Callable[[int], Cell]] = {
+    "leaky": Leaky,
+    "lem": functools.partial(LEM, dt=1.0),
+    "cornn": functools.partial(CoRNN, dt=0.1, gamma=1.5, epsilon=0.8),
+}
 
 
 def pack(engine: Engine, replicas: int, cell: Cell, length: int) -> Training:
@@ -152,16 +99,16 @@ def jax_scan(training: Training) -> Callable[[], object]:
 
     def step(w: Any, state: Any, x: Any) -> Any:
         if isinstance(cell, LEM):
-            y, z = state
-            x_1, x_2, x_z, x_y = (x @ w["W_xh"][k].T + w["b"][k] for k in range(4))
-            slow, fast = sigmoid(y @ w["W_hh"][0].T + x_1), sigmoid(y @ w["W_hh"][1].T + x_2)
-            z = (1 - slow) * z + slow * jnp.tanh(y @ w["W_hh"][2].T + x_z)
-            return (1 - fast) * y + fast * jnp.tanh(z @ w["W_hh"][3].T + x_y), z
+            h, z = state
+            x_1, x_2, x_z, x_h = (x @ w["W_xh"][k].T + w["b"][k] for k in range(4))
+            slow, fast = (cell.dt * sigmoid(h @ w["W_hh"][k].T + part) for k, part in enumerate((x_1, x_2)))
+            z = (1 - slow) * z + slow * jnp.tanh(h @ w["W_hh"][2].T + x_z)
+            return (1 - fast) * h + fast * jnp.tanh(z @ w["W_hh"][3].T + x_h), z
         h = state[0]
         a = h @ w["W_hh"].T + x @ w["W_xh"].T + w["b"]
         if isinstance(cell, Leaky):
             return ((1 - cell.rate) * h + cell.rate * jnp.tanh(a),)
-        z = state[1] + cell.dt * (jnp.tanh(a + state[1] @ w["V_hh"].T) - cell.gamma * h - cell.eps * state[1])
+        z = state[1] + cell.dt * (jnp.tanh(a + state[1] @ w["W_zh"].T) - cell.gamma * h - cell.epsilon * state[1])
         return h + cell.dt * z, z
 
     def loss(w: Any, x: Any, targets: Any) -> Any:

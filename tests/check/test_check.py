@@ -18,42 +18,37 @@ from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
 from bench.methods.remedies.remedy import Remedy
 from bench.pack.streams import Stream
-from tests.check import cells
 from tests.conftest import accepted_task, choices, remedies_with
 
 ACT_WITHIN_A_PASS = sorted({name for place in ("inputs", "mask", "losses") for name in remedies_with(place)})
 LEAST_COMPARED = 0.75  # of a parameter's entries; the others are too near a kink, or too small
 
 
-@pytest.mark.parametrize("cell", choices("cell"))
+def exact(cell):
+    return not example(f"cell/{cell}").surrogate_gradient
+
+
+@pytest.mark.parametrize("cell", [cell for cell in choices("cell") if exact(cell)])
 def test_every_cell_agrees(cell):
     assert_agrees(check([f"cell={cell}", "task=adding"], 1e-6))
 
 
-OF_TWO_PARTS = {"CoRNN": {"dt": 0.05, "gamma": 1.0, "epsilon": 0.1}, "LEM": {"dt": 1.0}}
-
-
-def of_two_parts(name, hidden):
-    """Overrides for a user's cell: `step` alone, a state of two parts."""
-    fields = [f"+cell.{field}={value}" for field, value in OF_TWO_PARTS[name].items()]
-    return [
-        "cell=tanh",
-        f"cell._target_=tests.check.cells.{name}",
-        "~cell.activation",
-        "extensions=[tests]",
-        *fields,
-        f"cell.hidden={hidden}",
+@pytest.mark.parametrize("cell", [cell for cell in choices("cell") if not exact(cell)])
+def test_a_surrogate_gradient_is_refused_in_a_line(cell, capsys):
+    assert main([f"cell={cell}", "task=adding"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "bench.check: cell: it trains by a surrogate gradient, which is not that of its loss; choose another cell"
     ]
 
 
 @pytest.mark.parametrize("engine", ["auto", "eager"])
-@pytest.mark.parametrize("name", OF_TWO_PARTS)
-def test_a_users_cell_of_16_units_agrees_after_a_few_passes(monkeypatch, name, engine):
+@pytest.mark.parametrize("cell", ["cornn", "lem"])
+def test_a_cell_of_two_parts_and_16_units_agrees_after_a_few_passes(monkeypatch, cell, engine):
     """How long that takes is counted in steps of the cell, each for a whole pack of nets, and not in seconds."""
-    cell, steps = getattr(cells, name), []
-    step = cell.step
-    monkeypatch.setattr(cell, "step", lambda *arguments: steps.append(0) or step(*arguments))
-    assert_agrees(check([*of_two_parts(name, 16), "task=adding", f"engine={engine}"], 1e-6))
+    kind, steps = type(example(f"cell/{cell}")), []
+    step = kind.step
+    monkeypatch.setattr(kind, "step", lambda *arguments: steps.append(0) or step(*arguments))
+    assert_agrees(check([f"cell={cell}", "cell.hidden=16", "task=adding", f"engine={engine}"], 1e-6))
     assert len(steps) < 200 * 12  # 12 time steps; one replica at a time, with all differences, there are 100 times more
 
 

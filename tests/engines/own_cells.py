@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional
 
 from bench.nets.cells.cell import Cell, Parameter
+from bench.nets.cells.wrapped import WrappedCell
 from bench.pack.axes import H, I
-from bench.speed.user_cells import LEM, CoRNN, Leaky
+from bench.speed.user_cells import Leaky
 
 PLAIN = {
     "W_hh": Parameter("recurrent", (H, H)),
@@ -164,25 +165,8 @@ class Sum(Plain):
 
 
 @dataclass(frozen=True)
-class Normalizing(Cell):
+class Normalizing(WrappedCell):
     """Another cell, which sees its state normalised: a cell made from a cell, as remedies make one."""
-
-    inner: Cell
-
-    @property
-    def states(self):
-        return self.inner.states
-
-    @property
-    def gates(self):
-        return self.inner.gates
-
-    @property
-    def parameters(self):
-        return self.inner.parameters
-
-    def prepared(self, weights):
-        return self.inner.prepared(weights)
 
     def step(self, weights, x, state):
         h, *others = state
@@ -190,11 +174,8 @@ class Normalizing(Cell):
         seen = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-5)
         return self.inner.step(weights, x, (seen, *others))
 
-    def recurrent_blocks(self, weights):
-        return self.inner.recurrent_blocks(weights)
-
 
 OWN = (
-    *(Leaky, LEM, CoRNN, Oscillating, Normalized, Learnt, InputGate),
+    *(Leaky, Oscillating, Normalized, Learnt, InputGate),
     *(Moved, Crossed, Delayed, Stacked, Wide, Residual, Sum),
 )

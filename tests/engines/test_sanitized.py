@@ -12,7 +12,7 @@ from bench.nets.network import Network
 from tests.engines.test_own_cells import cells
 
 FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O0", "-march=native", "-std=gnu11"]
-CASES = ["tanh", "irnn", "lstm", "gru", "lru", "LEM", "Crossed", "Moved", "Learnt", "normalised lstm"]
+CASES = ["tanh", "irnn", "lstm", "gru", "lru", "lem", "Crossed", "Moved", "Learnt", "normalised lstm"]
 
 pytestmark = pytest.mark.skipif(not compiled.available(), reason="there is no C compiler")
 

@@ -119,6 +119,8 @@ NORMAL, UNIFORM = 3.0, 1.8  # kurtosis
         ("recurrent/uniform", {"low": -1, "high": 3}, 1, 16 / 12, UNIFORM),
         ("recurrent/uniform", {"low": 0, "high": 1}, 0.5, 1 / 12, UNIFORM),
         ("input/he", {}, 0, 2 / 200, NORMAL),
+        ("input/he_uniform", {}, 0, 2 / 200, UNIFORM),
+        ("input/lecun_normal", {}, 0, 1 / 200, NORMAL),
         ("input/glorot_normal", {}, 0, 2 / 500, NORMAL),
         ("input/glorot_uniform", {}, 0, 2 / 500, UNIFORM),
         ("input/pytorch", {}, 0, 1 / (3 * 64), UNIFORM),
@@ -128,6 +130,33 @@ NORMAL, UNIFORM = 3.0, 1.8  # kurtosis
 )
 def test_moments_are_as_published(choice, fields, mean, variance, kurtosis):
     assert_moments(sample(choice, (300, 200), **fields), mean, variance, kurtosis)
+
+
+@pytest.mark.parametrize(("cell", "states"), [("cornn", 2), ("min_gru", 0), ("tanh", 1)])
+def test_torch_linear_is_that_of_one_linear_of_input_and_state(cell, states):
+    """Moments of weights and biases together are those of torch.nn.Linear(I + states H, many)."""
+    weights = initial(
+        "task=copying",
+        f"cell={cell}",
+        "initializer=torch_linear",
+        "cell.hidden=200",
+        *(f"initializer.{role}.states={states}" for role in ("recurrent", "input", "bias")),
+    )
+    inputs = weights["W_xh"].shape[-1]
+    bound = 1 / math.sqrt(inputs + states * 200)
+    torch.manual_seed(0)
+    theirs = torch.nn.Linear(inputs + states * 200, 2000).weight
+    assert theirs.abs().max().item() == pytest.approx(bound, rel=1e-2)
+    for name in weights.keys() - {"W_hy", "b_y"}:
+        assert 0.95 * bound < weights[name].abs().max() <= bound
+    assert_moments(torch.cat([weights[name].flatten() for name in ("W_xh", "b")]), 0, bound**2 / 3, UNIFORM)
+
+
+def test_power_law_of_forget_biases_goes_from_the_first_to_the_last_unit():
+    values = sample("bias/power_law", (5,), "f", first=2.0, last=-2.0, exponent=2.0)
+    assert values.tolist() == [2.0, 1.75, 1.0, -0.25, -2.0]
+    assert (sample("bias/power_law", (5,), "i") == 0).all()
+    assert sample("bias/power_law", (1,), "f", first=2.0).tolist() == [2.0]
 
 
 def test_uniform_stays_between_its_bounds():

@@ -1,7 +1,7 @@
 """An Elman net whose recurrent weight stays orthogonal, as the exponential of a skew-symmetric matrix.
 
 Source: Lezcano-Casado & Martinez-Rubio 2019, "Cheap orthogonal constraints in neural networks" (expRNN,
-arXiv:1901.08428); modReLU: Arjovsky, Shah & Bengio 2016 (arXiv:1511.06464), here for real numbers.
+arXiv:1901.08428).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.nets.activations import mod_relu
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
 from bench.pack.axes import H, I
 
@@ -45,7 +46,7 @@ class ExpRNN(Cell):
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT
-        return (a.sign() * torch.relu(a.abs() + weights["b"][..., None, :]),)
+        return (mod_relu(a, weights["b"][..., None, :]),)
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return {"W_hh": weights["W_hh"]}

@@ -15,6 +15,7 @@ from annotated_types import Gt, Le
 from torch import Tensor
 
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.nets.complex_units import as_matrix, factors, turned
 from bench.pack.axes import H, I
 from bench.pack.streams import Stream
 from tasks.ranges import Share
@@ -73,22 +74,15 @@ class LRU(Cell):
         """With lambda's parts as they multiply h and h with its halves exchanged, and with gamma B."""
         nu, theta, g = weights["Lambda"].unbind(-2)
         modulus, phase = (-nu.exp()).exp(), theta.exp()
-        real, imaginary = modulus * phase.cos(), modulus * phase.sin()
         return {
             **weights,
-            "real": torch.cat((real, real), dim=-1),
-            "imaginary": torch.cat((-imaginary, imaginary), dim=-1),
+            **factors(modulus * phase.cos(), modulus * phase.sin()),
             "gamma_B": torch.cat((g, g), dim=-1).exp()[..., None] * weights["W_xh"],
         }
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
-        exchanged = h.roll(self.pairs, dims=-1)
-        turned = weights["real"][..., None, :] * h + weights["imaginary"][..., None, :] * exchanged
-        return (turned + x @ weights["gamma_B"].mT,)
+        return (turned(weights, h) + x @ weights["gamma_B"].mT,)
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        """lambda as a real matrix of four diagonal blocks, [[Re, -Im], [Im, Re]]."""
-        real, imaginary = weights["real"], weights["imaginary"]
-        unit = torch.eye(self.hidden, dtype=real.dtype, device=real.device)
-        return {"Lambda": real[..., None] * unit + imaginary[..., None] * unit.roll(self.pairs, dims=0)}
+        return {"Lambda": as_matrix(weights)}
