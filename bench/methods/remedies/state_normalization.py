@@ -7,42 +7,24 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bench.methods.remedies.remedy import Remedy
-from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.nets.cells.cell import Cell, State, Weights
+from bench.nets.cells.wrapped import WrappedCell
 from bench.nets.normalization import layer_normalized
 from tasks.ranges import Positive
 
 
 @dataclass(frozen=True)
-class NormalizedCell(Cell):
+class NormalizedCell(WrappedCell):
     """A cell that sees (h_{t-1} - mean) / sqrt(var + eps), over units, for h_{t-1}; the rest of the state as it is.
 
-    inner: the cell. eps: in units of h^2.
+    eps: in units of h^2.
     """
 
-    inner: Cell
     eps: Positive
-
-    @property
-    def states(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.inner.states
-
-    @property
-    def gates(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.inner.gates
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        return self.inner.parameters
-
-    def prepared(self, weights: Weights) -> Weights:
-        return self.inner.prepared(weights)
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, *others = state
         return self.inner.step(weights, x, (layer_normalized(h, self.eps), *others))
-
-    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        return self.inner.recurrent_blocks(weights)
 
 
 @dataclass(frozen=True)
