@@ -117,7 +117,8 @@ def test_every_number_is_refused_outside_its_range_and_accepted_inside(choice):
         ("schedule.warmup=2.5", "schedule.warmup=2.5: must be a whole number >= 0"),
         (
             "cell.activation=step",
-            "cell.activation=step: must be one of tanh, relu, sigmoid, silu, hard_sigmoid, hard_tanh, elu, binary_step, identity",
+            "cell.activation=step: must be one of tanh, relu, sigmoid, silu, hard_sigmoid, hard_tanh, elu, "
+            "binary_step, identity",
         ),
         ("seed=-1", "seed=-1: must be a whole number >= 0"),
         ("budget.run_seconds=inf", "budget.run_seconds=inf: must be a finite number >= 0, or null"),
