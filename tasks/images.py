@@ -99,7 +99,10 @@ class ImageSequences(Task):
         return Batch(inputs, train.labels[here].to(chosen.device)[..., None])
 
     def collection(self, purpose: str) -> Batch:
-        images = self.split.final if purpose == "final" else self.split.heldout
+        images: Images = getattr(self.split, purpose)
+        if purpose == "train":
+            first = slice(len(self.split.heldout.labels))
+            images = images._replace(pixels=images.pixels[first], labels=images.labels[first])
         return Batch(self._sequences(images.pixels).double() / images.white, images.labels[:, None])
 
     def _sequences(self, pixels: Tensor) -> Tensor:

@@ -153,6 +153,7 @@ class Task(Named, Checked, ABC):
     def collection(self, purpose: str) -> Batch | None:
         """All sequences there are to judge by, [N, ...]: `heldout` while training, `final` after it.
 
+        `train`: as many that are trained on, to be judged beside those held out.
         None where `sample` makes new ones without end.
         """
         return None

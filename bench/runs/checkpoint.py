@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.training.run_state import RunState
 
-FORMAT = 1  # raised whenever the layout changes
+FORMAT = 2  # raised whenever the layout changes
 MAGIC = "recurrent-memory-bench checkpoint"
 HEAD = 4096  # bytes that the two lines at most take
 

@@ -38,15 +38,30 @@ class Sequences:
             batches = self.task.sample(self.stream("train", drawn), size)
             yield from map(batches.at, range(len(drawn)))
 
+    def latest(self, size: int, update: int) -> Batch | None:
+        """The last sequences trained on before `update`, up to `CHUNK` of them, drawn once more; None before the first.
+
+        size: of a batch, of which there is at least one.
+        """
+        updates = range(max(0, update - max(1, CHUNK // size)), update)
+        if not updates:
+            return None
+        drawn = self.task.sample(self.stream("train", updates), size)
+        return drawn.mapped(lambda part: part.transpose(0, 1).flatten(1, 2))
+
+    def trained_on(self, count: int) -> list[Batch]:
+        """The first `count` sequences of a task's collection to train on, in chunks; none where it has none."""
+        collection = self._collection("train", count)
+        return [] if collection is None else list(_chunks(collection))
+
     def judged(self, purpose: str, count: int) -> Iterator[Batch]:
-        """`count` sequences that are never trained on, in chunks; of a collection its first ones."""
+        """`count` sequences for one purpose, in chunks; of a collection its first ones."""
         collection = self._collection(purpose, count)
-        total = count if collection is None else collection.inputs.shape[1]
-        for k, start in enumerate(range(0, total, CHUNK)):
-            if collection is None:
-                yield self.task.sample(self.stream(purpose, [k]), min(CHUNK, total - start)).at(0)
-            else:
-                yield collection.at((slice(None), slice(start, start + CHUNK)))
+        if collection is not None:
+            yield from _chunks(collection)
+            return
+        for k, start in enumerate(range(0, count, CHUNK)):
+            yield self.task.sample(self.stream(purpose, [k]), min(CHUNK, count - start)).at(0)
 
     def probe(self, count: int) -> Batch:
         """`count` sequences for measurements, the same at every update."""
@@ -59,3 +74,9 @@ class Sequences:
             return None
         first = collection._replace(inputs=collection.inputs.to(self.dtype)).at(slice(count))
         return first.mapped(lambda part: part.to(self.device).expand(len(self.seeds), *part.shape))
+
+
+def _chunks(collection: Batch) -> Iterator[Batch]:
+    """All of a collection [R, N, ...], up to 64 sequences at a time."""
+    for start in range(0, collection.inputs.shape[1], CHUNK):
+        yield collection.at((slice(None), slice(start, start + CHUNK)))

@@ -1,8 +1,12 @@
-"""How good a pack is on sequences it never trained on: while it trains, and once more at the end."""
+"""How good a pack is on sequences it never trained on: while it trains, and once more at the end.
+
+Beside it stands how good it is on what it was trained on: the one falls short of the other where a net overfits, and
+both are poor where it underfits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,7 +24,7 @@ from tasks.task import Batch
 
 
 class Judgement(NamedTuple):
-    """Mean loss and accuracy on sequences never trained on, and whether any unit was ever non-zero; each [R]."""
+    """Mean loss and accuracy over some sequences, and whether any unit was ever non-zero; each [R]."""
 
     loss: np.ndarray
     accuracy: np.ndarray
@@ -40,12 +44,32 @@ class Evaluator:
         self.task = program.task
         self.evaluation = replicas[0].evaluation
         self.rules = replicas[0].rules
+        self.batch_size = replicas[0].batch_size
         self.updates = self.evaluation.moments(replicas[0].updates)
 
     @cached_property
     def heldout(self) -> list[Batch]:
         """The sequences of all evaluations, the same at each."""
         return list(self.sequences.judged("heldout", self.evaluation.sequences))
+
+    @cached_property
+    def known(self) -> list[Batch]:
+        """As many sequences of a task's collection to train on as are held out, the same at each evaluation."""
+        return list(self.sequences.trained_on(sum(batch.inputs.shape[1] for batch in self.heldout)))
+
+    def fitted(self, flat: Tensor, update: int) -> dict[str, np.ndarray]:
+        """How replicas do on what they are trained on, by column of `evaluations`, each [R]; as judged, no remedy acts.
+
+        train_accuracy: on the last up to 64 sequences before `update`. Where a task trains on a collection,
+        train_fixed_loss, train_fixed_accuracy: on the `known` part of it.
+        """
+        latest = self.sequences.latest(self.batch_size, update)
+        unknown = np.full(len(flat), np.nan)
+        columns = {"train_accuracy": unknown if latest is None else self._judged(flat, [latest]).accuracy}
+        if self.known:
+            known = self._judged(flat, self.known)
+            columns |= {"train_fixed_loss": known.loss, "train_fixed_accuracy": known.accuracy}
+        return columns
 
     def judged(self, flat: Tensor) -> Judgement:
         """How replicas with parameters flat [R, P] do on the held-out sequences."""
@@ -69,20 +93,26 @@ class Evaluator:
             count += sequences
         return Judgement(*(value.cpu().numpy() for value in (loss / count, accuracy / count, alive)))
 
-    def add(self, r: int, update: int, loss: float, accuracy: float, clock: float) -> None:
-        """Record one replica's evaluation. clock: seconds for which its packs have trained."""
+    def add(
+        self, r: int, update: int, loss: float, accuracy: float, training: Mapping[str, float], clock: float
+    ) -> None:
+        """Record one replica's evaluation.
+
+        training: what is known of its training, by column. clock: seconds for which its packs have trained.
+        """
         skill = 1 - loss / self.task.baseline_loss
-        row = {"loss": loss, "skill": skill, "accuracy": accuracy, "seconds": clock}
+        row = {"loss": loss, "skill": skill, "accuracy": accuracy, **training, "seconds": clock}
         columns = {name: np.array([value]) for name, value in row.items()}
         self.records[r].tables["evaluations"].append({"update": np.array([update], np.int32), **columns})
 
     def complete(self, r: int, diverged: bool, clock: float) -> None:
         """Record what evaluations after a replica's end would give: NaN if it has diverged, else the last numbers."""
         history = self.history(r)
-        loss, accuracy = (np.nan, np.nan) if diverged else (history["loss"][-1], history["accuracy"][-1])
+        last = {name: np.nan if diverged else values[-1] for name, values in history.items()}
+        training = {name: value for name, value in last.items() if name.startswith("train_")}
         for update in sorted(self.updates):
             if update > history["update"][-1]:
-                self.add(r, update, loss, accuracy, clock)
+                self.add(r, update, last["loss"], last["accuracy"], training, clock)
 
     def history(self, r: int) -> dict[str, np.ndarray]:
         """One replica's evaluations so far, by column."""

@@ -185,14 +185,14 @@ class Training:
             self._has_run = True
         view = self._view(update, batch)
         limits = self._limits(view)
-        self.optimizer.note(update, self.optimizer.step(gradients.gradient, lr, update, self._noises(view), limits))
+        self.optimizer.note(update, self.optimizer.step(gradients, lr, update, self._noises(view), limits))
 
     @property
     def _capturable(self) -> bool:
         return self._has_run and self.program.capturable and self.optimizer.capturable and not self.remedies
 
     def _captured_step(self, batch: Batch, lr: Tensor) -> Tensor:
-        return self.optimizer.step(self.program.gradients(self.flat, batch).gradient, lr)
+        return self.optimizer.step(self.program.gradients(self.flat, batch), lr)
 
     def gradients(self, update: int, batch: Batch, traced: bool = False) -> tuple[Batch, Gradients]:
         """Gradients of the loss with its penalties, on the batch as the remedies leave it, which is returned too."""
@@ -225,12 +225,21 @@ class Training:
         return PackView(self.network, self.task, self.flat, self._trained, batch, losses, update, self.updates)
 
     def _evaluate(self, update: int) -> None:
-        """Judge every active replica on its held-out set."""
-        judged, active = self.evaluator.judged(self.flat), self._active()
+        """Judge every active replica on its held-out set, and beside it on what it is trained on."""
+        judged, fitted = self.evaluator.judged(self.flat), self.evaluator.fitted(self.flat, update)
+        active = self._active()
         self._tick()
         for r in active:
             self.alive[r] = judged.alive[r]
-            self.evaluator.add(r, update, judged.loss[r], judged.accuracy[r], self.clock[r])
+            training = {"train_loss": self._training_loss(r, update), **{name: of[r] for name, of in fitted.items()}}
+            self.evaluator.add(r, update, judged.loss[r], judged.accuracy[r], training, self.clock[r])
+
+    def _training_loss(self, r: int, update: int) -> float:
+        """One replica's mean loss over the updates since its last evaluation; NaN before the first."""
+        if update == 0:
+            return np.nan
+        before = self.evaluator.history(r)["update"][-1]
+        return float(np.ascontiguousarray(self.optimizer.history["losses"][before:update, r]).mean())
 
     def finish(self) -> list[Record]:
         """Judge every replica once more on fresh sequences, and give its record an outcome, also if it could go on."""
@@ -273,6 +282,6 @@ class Training:
                 seconds=float(self.seconds[r]),
                 pack_width=len(self.replicas),
             )
-            steps = {name: values[:, r] for name, values in descent.history.items()}
+            steps = {name: values[:, r] for name, values in descent.history.items() if name != "losses"}
             record.tables["clipping"].append(clipping_blocks(**steps))
         return self.records

@@ -13,7 +13,7 @@ class RunState:
     """One run after `update` updates, before it is evaluated and measured there.
 
     weights: as they lie in a pack, [P]. optimizer: what torch.optim keeps, rows [P] and single numbers.
-    series: one value per update, [update]: norms before clipping and what clipping did to them.
+    series: one value per update, [update]: losses, norms before clipping and what clipping did to them.
     tables: the rows of every table so far, by column.
     diverged_at, ended_at: the update at which it diverged, or at which the stop rule ended it.
     alive: whether any unit was not 0 at the last evaluation.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.engines.engine import Gradients
 from bench.methods.clipping import Step
 from bench.nets.network import Network
 from bench.pack.fields import column, joined
@@ -28,10 +29,12 @@ UNREAD = 16  # updates whose notes may lie on the device before they are read; t
 class Notes(NamedTuple):
     """What is kept of every update, one number per replica, float64 [R].
 
-    norms: of the gradient before clipping. shrinks: the factor by which clipping shortened it, 1 for a zero gradient
-    and NaN where no step was made. cosines: of the angle by which it turned it. nonfinite: 1 where it was not finite.
+    losses: that was trained on, mean over the batch, before the step and without penalties. norms: of the gradient
+    before clipping. shrinks: the factor by which clipping shortened it, 1 for a zero gradient and NaN where no step was
+    made. cosines: of the angle by which it turned it. nonfinite: 1 where it was not finite.
     """
 
+    losses: Tensor
     norms: Tensor
     shrinks: Tensor
     cosines: Tensor
@@ -69,6 +72,7 @@ class PackOptimizer:
         self._recurrent = network.mask("recurrent").to(device)
         shape = self.updates, len(replicas)
         self.history = {
+            "losses": np.zeros(shape),
             "norms": np.zeros(shape),
             "shrinks": np.full(shape, np.nan),
             "cosines": np.ones(shape),
@@ -88,18 +92,19 @@ class PackOptimizer:
 
     def step(
         self,
-        gradient: Tensor,
+        gradients: Gradients,
         lr: Tensor,
         update: int = 0,
         noises: Sequence[Tensor] = (),
         limits: Sequence[Limit] = (),
     ) -> Tensor:
-        """Change the weights of all active replicas; the update's notes, float64 [4, R], are to be `note`d.
+        """Change the weights of all active replicas; the update's notes, float64 [5, R], are to be `note`d.
 
-        gradient: [R, P]. lr: [R]. noises: each [R, P], added to the clipped gradient. update: what it is counted as
-        by clipping rules that change from one to the next. limits: for the weights of replicas that make a step, one
+        gradients: of the batch. lr: [R]. noises: each [R, P], added to the clipped gradient. update: what it is counted
+        as by clipping rules that change from one to the next. limits: for the weights of replicas that make a step, one
         after the other.
         """
+        gradient = gradients.gradient
         norm = gradient_norm(gradient)
         finite = norm < torch.inf
         stepping = self.active & finite
@@ -118,7 +123,7 @@ class PackOptimizer:
         shrink, turn = self._clipped(norm, gradient, clipped)
         if some_rest:
             shrink = shrink.where(stepping, torch.full_like(norm, torch.nan))
-        notes = torch.stack(Notes(norm, shrink, turn, nonfinite.double()))
+        notes = torch.stack(Notes(gradients.loss.double(), norm, shrink, turn, nonfinite.double()))
         for noise in noises:
             clipped = clipped + noise
 

@@ -146,6 +146,8 @@ def _trained(setting: Setting, random: np.random.Generator) -> tuple[dict[str, o
             "loss": loss,
             "skill": skill,
             "accuracy": skill.clip(0),
+            "train_loss": np.where(EVALUATED > 0, 0.5 * loss, np.nan),
+            "train_accuracy": np.where(EVALUATED > 0, skill.clip(0.5), np.nan),
             "seconds": EVALUATED * 1e-3,
         },
         "spectrum": _joined(radii),

@@ -242,7 +242,7 @@ WHOLE = packed(STATE, "id", MAKER)
         (WHOLE[:-1], "is torn or was edited"),
         (WHOLE[:80], "is torn or was edited"),
         (WHOLE.replace(b'"update": 3', b'"update": 4'), "is torn or was edited"),
-        (WHOLE.replace(b"checkpoint 1 ", b"checkpoint 99 "), "has format 99, not 1"),
+        (WHOLE.replace(b"checkpoint %d " % FORMAT, b"checkpoint 99 "), f"has format 99, not {FORMAT}"),
         (packed(STATE, "other", MAKER), "was made with run other, not id"),
         (packed(STATE, "id", {**MAKER, "engine": "Eager()"}), r"was made with engine Eager\(\), not Batched\(\)"),
         (packed(STATE, "id", {}), "was made with engine None"),

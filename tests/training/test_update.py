@@ -81,7 +81,7 @@ def test_no_update_waits_for_the_host(make_replica, rule, policy):
     batch, lr = next(training.batches()), training.optimizer.lrs[0]
     with alone() as operations:
         notes = training._captured_step(batch, lr)
-    assert notes.shape == (4, 2)
+    assert notes.shape == (5, 2)
     assert "bmm" in operations
 
 
