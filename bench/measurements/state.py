@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bench.measurements.measurement import Columns, Measurement, Snapshot
-from bench.nets.activations import ACTIVATIONS
 from bench.nets.cells.cell import Cell
 from tasks.ranges import Count
 
@@ -23,14 +23,14 @@ class StateStatistics(Measurement):
 
     Columns: state, step from 1 to as many as all sequences have; norm, q05, q95: mean and quantiles of ||h_t|| over
     sequences; saturated: share of values that lie within 3 % of half their range from a bound of it, for of a bounded
-    unit little slope is left there. Bounds are those of the activation; of a gated cell's h, which is a tanh times
-    gates, -1 and 1. What is not bounded is judged by its tanh where the cell shows it through one (an LSTM's c), else
-    saturated is NaN. active: share of values that are not 0. dead: share of units that are 0 at all those steps of all
-    those sequences, the same in every row of a part.
+    unit little slope is left there. Bounds are those that the cell has (`Cell.bounds`); a part that it shows through a
+    tanh (an LSTM's c) is judged by that; saturated is NaN for a part without bounds. active: share of values that are
+    not 0. dead: share of units that are 0 at all those steps of all those sequences, the same in every row of a part.
 
     sequences: how many.
     """
 
+    version = 2
     table = "state"
 
     sequences: Count
@@ -70,12 +70,11 @@ def _rows(cell: Cell, name: str, values: Tensor) -> dict[str, np.ndarray]:
 
 def _saturated(cell: Cell, name: str, values: Tensor) -> Tensor:
     """Share of values near a bound, [R, T, B, H] -> [R, T]."""
-    cell, name = cell.core, re.sub(r"_\d+$", "", name)  # of whichever layer
-    if cell.gates and name == "c":
-        values = values.tanh()
-    activation = ACTIVATIONS.get("tanh" if cell.gates else getattr(cell, "activation", ""))
-    if activation is None or not activation.bounded:
+    cell, name = cell.core, re.sub(r"(-\d+)?(_\d+)?$", "", name)  # of however long ago, of whichever layer
+    low, high = cell.bounds.get(name, (-math.inf, math.inf))
+    if not math.isfinite(high - low):
         return torch.full(values.shape[:2], torch.nan, dtype=values.dtype, device=values.device)
-    low, high = activation.bounds
+    if name in cell.squashed:
+        values = values.tanh()
     margin = MARGIN * (high - low) / 2
     return ((values < low + margin) | (values > high - margin)).double().mean((-2, -1))

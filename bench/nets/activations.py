@@ -24,11 +24,6 @@ class Activation(NamedTuple):
     slope: tuple[float, float]
     surrogate: bool = False
 
-    @property
-    def bounded(self) -> bool:
-        """Whether it has both bounds."""
-        return all(map(math.isfinite, self.bounds))
-
 
 def hard_sigmoid(a: Tensor) -> Tensor:
     """clip(a/6 + 1/2, 0, 1); torch.nn.Hardsigmoid multiplies by a float32 sixth even in float64."""

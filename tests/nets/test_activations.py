@@ -19,7 +19,6 @@ def test_bounds_and_slope_are_those_of_the_function(name):
         least, greatest = float(found.min()), float(found.max())
         assert least == pytest.approx(low, abs=1e-7) if math.isfinite(low) else least == -1e4
         assert greatest == pytest.approx(high, abs=1e-7) if math.isfinite(high) else greatest == 1e4
-    assert activation.bounded == all(map(math.isfinite, activation.bounds))
 
 
 def test_the_step_lets_the_gradient_through_and_is_exact():

@@ -57,6 +57,20 @@ def test_recurrent_blocks_are_square(cell):
     assert all(block.shape == (2, 6, 6) for block in blocks.values())
 
 
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_the_state_keeps_to_its_bounds(cell, scale):
+    network = network_of(cell)
+    flat, _ = random_weights(network, 2)
+    weights = cell.prepared(network.views(scale * flat))
+    state = network.zero_state(weights, 5)
+    for x in torch.randn(20, 2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)):
+        state = cell.step(weights, x, state)
+        for name, part in zip(cell.states, state, strict=True):
+            low, high = cell.bounds.get(name, (-math.inf, math.inf))
+            part = part.tanh() if name in cell.squashed else part
+            assert ((part >= low) & (part <= high)).all() or part.isnan().any()
+
+
 def test_jacobian_of_a_step_passes_gradcheck(cell):
     """Numerical against backpropagated gradient."""
     if cell.surrogate_gradient:

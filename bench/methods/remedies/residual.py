@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -20,6 +21,10 @@ class ResidualCell(WrappedCell):
     """
 
     gain: Positive
+
+    @property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        return {name: bounds for name, bounds in self.inner.bounds.items() if name != "h"}
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, *others = self.inner.step(weights, x, state)

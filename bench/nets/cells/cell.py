@@ -59,6 +59,7 @@ class Cell(Named, Checked, ABC):
     version: ClassVar[int] = 1  # raised whenever the equation changes
     states: ClassVar[tuple[str, ...]] = ("h",)
     gates: ClassVar[tuple[str, ...]] = ()
+    squashed: ClassVar[tuple[str, ...]] = ()  # parts of the state that the others see through a tanh
     hidden_multiple: ClassVar[int] = 1  # 2 where units come in pairs
 
     hidden: Count
@@ -81,6 +82,14 @@ class Cell(Named, Checked, ABC):
     def layerwise(self, change: Callable[[Cell], Cell]) -> Cell:
         """The cell with `change` made to that of each layer."""
         return change(self)
+
+    @property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        """The least and the greatest value of parts of the state, infinite for none; of a `squashed` part, of its tanh.
+
+        A part that is not there has neither.
+        """
+        return {}
 
     @property
     def surrogate_gradient(self) -> bool:

@@ -38,6 +38,10 @@ class Elman(Cell):
     def surrogate_gradient(self) -> bool:
         return ACTIVATIONS[self.activation].surrogate
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": ACTIVATIONS[self.activation].bounds}
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT + weights["b"][..., None, :]

@@ -38,6 +38,10 @@ class GRU(Cell):
             "b_hn": Parameter("bias", (H,)),
         }
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": (-1.0, 1.0)}
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         r, z, recurrent = (h[..., None, :, :] @ weights["W_hh"].mT).unbind(-3)

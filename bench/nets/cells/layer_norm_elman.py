@@ -47,6 +47,14 @@ class LayerNormElman(Cell):
         """The start of the gain, [H]."""
         return torch.ones(self.hidden, dtype=torch.float64)
 
+    @property
+    def surrogate_gradient(self) -> bool:
+        return ACTIVATIONS[self.activation].surrogate
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": ACTIVATIONS[self.activation].bounds}
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         a = layer_normalized(h @ weights["W_hh"].mT + x @ weights["W_xh"].mT, self.eps)

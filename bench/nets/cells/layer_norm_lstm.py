@@ -57,6 +57,10 @@ class LayerNormLSTM(Cell):
         """The start of a gain of all gates, [4, H]."""
         return torch.ones(len(self.gates), self.hidden, dtype=torch.float64)
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": (-1.0, 1.0)}
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, c = state
         from_h = layer_normalized(h @ weights["W_hh"].flatten(-3, -2).mT, self.eps)

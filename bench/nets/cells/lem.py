@@ -44,6 +44,10 @@ class LEM(Cell):
             "b": Parameter("bias", (4, H), torch_biases=2),  # the authors' code has one with V_* and one with W_*
         }
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": (-1.0, 1.0), "z": (-1.0, 1.0)}
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, z = state
         from_x = x[..., None, :, :] @ weights["W_xh"].mT + weights["b"][..., None, :]

@@ -27,6 +27,7 @@ class LSTM(Cell):
 
     states = ("h", "c")
     gates = ("i", "f", "g", "o")
+    squashed = ("c",)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -35,6 +36,10 @@ class LSTM(Cell):
             "W_xh": Parameter("input", (4, H, I)),
             "b": Parameter("bias", (4, H), torch_biases=2),
         }
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": (-1.0, 1.0), "c": (-1.0, 1.0)}
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, c = state

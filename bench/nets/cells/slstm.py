@@ -46,6 +46,10 @@ class SLSTM(Cell):
             "b": Parameter("bias", (4, H)),
         }
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        return {"h": (-1.0, 1.0), "c": (-1.0, 1.0)}
+
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         h, c, l = state
         a = h[..., None, :, :] @ weights["W_hh"].mT + x[..., None, :, :] @ weights["W_xh"].mT

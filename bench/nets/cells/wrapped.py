@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -29,6 +30,14 @@ class WrappedCell(Cell):
     @property
     def parameters(self) -> dict[str, Parameter]:
         return self.inner.parameters
+
+    @property
+    def squashed(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.inner.squashed
+
+    @property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        return self.inner.bounds
 
     @property
     def surrogate_gradient(self) -> bool:

@@ -9,6 +9,10 @@ from bench.nets.initializers import Initializers, PyTorch
 from bench.nets.network import Network
 
 
+def test_a_sum_has_no_bounds():
+    assert ResidualCell(6, example("cell/lstm", hidden=6), 0.3).bounds.keys() == {"c"}
+
+
 @pytest.mark.parametrize("cell_name", ["tanh", "lstm"])
 def test_a_residual_step_adds_to_the_hidden_state(cell_name):
     inner = example(f"cell/{cell_name}", hidden=6)

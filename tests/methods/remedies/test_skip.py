@@ -6,6 +6,7 @@ import torch
 from bench.engines import compiled
 from bench.engines.eager import Eager
 from bench.jobs.compose import example
+from bench.measurements.measurement import Snapshot
 from bench.methods.remedies.skip import SkipCell
 from bench.nets.initializers import Initializers, PyTorch
 from bench.nets.network import Network
@@ -50,6 +51,19 @@ def test_a_whole_skip_is_as_many_nets_that_take_turns():
 def test_parts_are_named_by_how_far_back_they_are():
     cell, _, _ = pair("lstm", 3, 0.5)
     assert cell.states == ("h", "c", "h-1", "c-1", "h-2", "c-2")
+
+
+def test_units_are_saturated_in_every_part_as_in_the_newest():
+    """h-2 of a step is h of two steps before."""
+    cell, _, _ = pair("tanh", 3, 0.5)
+    task = small_task("adding")
+    network = Network(cell, task.inputs, task.outputs)
+    flat = 8 * network.initial([Initializers(*[PyTorch()] * 5)], [0])
+    heldout = task.sample(Stream([0], "heldout", dtype=torch.float64), 4)
+    (rows,) = example("measurement/state").measure(Snapshot(network, task, flat, lambda count: heldout, {}))
+    by_part = {name: rows["saturated"][rows["state"] == name] for name in cell.states}
+    assert by_part["h"].max() > 0
+    assert by_part["h-2"][2:].tolist() == by_part["h"][:-2].tolist()
 
 
 @pytest.mark.skipif(not compiled.available(), reason="there is no C compiler")
