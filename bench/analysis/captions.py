@@ -71,7 +71,14 @@ def _rates(runs: pd.DataFrame) -> str:
 
 def solved_rule(runs: pd.DataFrame) -> str:
     """When a task counts as solved."""
-    return " or ".join(runs["solved_rule"].dropna().unique())
+    rules = " or ".join(runs["solved_rule"].dropna().unique())
+    patience = levels(runs["evaluation.hopeless"]) if "evaluation.hopeless" in runs else []
+    if not patience:
+        return rules
+    shares = " or ".join(f"{share:.0%}" for share in patience)
+    return (
+        f"{rules}; a run whose best skill has not risen by .01 in {shares} of its updates ends and counts as not solved"
+    )
 
 
 def alt(what: str, series: Iterable[object], panels: Iterable[tuple[object, object]]) -> str:

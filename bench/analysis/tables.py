@@ -24,13 +24,15 @@ from bench.analysis.statistics.survival import curve, median, times
 from bench.analysis.table import MISSING, Table, rounded, shortened, two_digits
 
 COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]
-COUNTED = ("relapsed", "diverged", "dead", "failed")
+COUNTED = ("relapsed", "hopeless", "diverged", "dead", "failed")
+RARE = ("hopeless", "failed")  # outcomes without a column where no run has them
 COST_NOTE = "parameters: recurrent / all. sequences, seconds: median of a run."
 BEST_NOTE = "Bold: best of its task and threshold, where its interval lies beyond those of all others."
 OVERVIEW_NOTE = (
     "solved: runs that met the rule at some time, of all n, with the 95 % Wilson interval; relapsed: those of them "
-    "that ended below a skill of .9. updates: median time to solve over all n, where a run that never solves takes "
-    "longer than any. score: skill clipped to [0, 1], 0 for a run that diverged, died or failed; interquartile mean "
+    "that ended below a skill of .9; hopeless: ended before, because it no longer became better, and not solved. "
+    "updates: median time to solve over all n, where a run that never solves takes longer than any. "
+    "score: skill clipped to [0, 1], 0 for a run that diverged, died or failed; interquartile mean "
     f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below, [quartiles]. loss: median on fresh sequences, "
     "infinite where it overflowed. accuracy: median share of right answers there (on the test set of collected data), "
     "of those that need memory. "
@@ -47,8 +49,8 @@ ESTIMATES_NOTE = (
     "With 95 % intervals. solved: runs that met the rule at some time, of all n (Wilson). score: interquartile mean "
     f"from n = {LEAST_FOR_INTERQUARTILE_MEAN} on, median below (bootstrap over seeds within each task, expanded "
     f"percentiles; below {FEWEST} seeds of a task it may be anything). updates: median time to solve (Kaplan-Meier; a "
-    "run that diverged, died or failed stays at risk to its full budget; the interval inverts the band), known to "
-    "within one evaluation. "
+    "run that diverged, died, failed or ended as hopeless stays at risk to its full budget; the interval "
+    "inverts the band), known to within one evaluation. "
     f"{COST_NOTE} {BEST_NOTE}"
 )
 COMPARISONS_NOTE = (
@@ -93,7 +95,7 @@ def overview(runs: pd.DataFrame) -> Table:
     ]
     numbers = pd.concat(parts, axis=1).reset_index()
     text = _by_row(numbers, _outcome_text)
-    text = text if numbers["failed"].any() else text.drop(columns="failed")
+    text = text.drop(columns=[name for name in RARE if not numbers[name].any()])
     return Table("overview", numbers, text, OVERVIEW_NOTE, _apart(numbers, "solved", ("low", "high")))
 
 

@@ -128,9 +128,17 @@ class Evaluator:
         """True for each replica that has met the rule by which its task counts as solved."""
         return tuple(self.first_met(r, self.rules["solved"]) is not None for r in range(len(self.records)))
 
-    def enough(self, active: Sequence[int]) -> list[int]:
-        """The replicas, of the active ones, that have met the rule so often that the stop rule ends them."""
+    def ending(self, active: Sequence[int]) -> list[int]:
+        """The replicas, of the active ones, that a stop rule ends: they have solved often enough, or are hopeless."""
+        return [r for r in active if self._has_solved_enough(r) or self._is_hopeless(r)]
+
+    def _has_solved_enough(self, r: int) -> bool:
         enough, rule = self.evaluation.enough, self.rules["solved"]
-        if enough is None:
-            return []
-        return [r for r in active if rule.held_lately(self.history(r)[rule.quantity]) >= enough]
+        return enough is not None and rule.held_lately(self.history(r)[rule.quantity]) >= enough
+
+    def _is_hopeless(self, r: int) -> bool:
+        share, rule = self.evaluation.hopeless, self.rules["solved"]
+        if share is None or self.first_met(r, rule) is not None:
+            return False
+        history = self.history(r)
+        return rule.is_hopeless(history["update"], history[rule.quantity], share * max(self.updates))

@@ -99,7 +99,7 @@ class Training:
             ending: list[int] = []
             if update in self.evaluator.updates:
                 self._evaluate(update)
-                ending = self.evaluator.enough(self._active()) if update < self.updates else []
+                ending = self.evaluator.ending(self._active()) if update < self.updates else []
                 report(Progress(update, self.evaluator.solved))
             due = self.monitor.due(update)
             last = [name for name in self.monitor.measurements if ending and name not in due]
@@ -265,6 +265,7 @@ class Training:
                 alive=bool(self.alive[r]),
                 solved_at=met["solved"],
                 kept=final[rules["solved"].quantity] >= rules["solved"].kept,
+                given_up=ended_at is not None,
             )
             record.outcome = Outcome(
                 outcome=word,

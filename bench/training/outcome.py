@@ -10,6 +10,8 @@ import numpy as np
 PARTIAL_SKILL = 0.1
 EXPLODED = 100.0  # times the baseline loss
 LAST = 3
+LEAST = float(np.finfo(float).min)
+RISE = 0.01  # of the best skill, or accuracy: what is less is no progress
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Outcome:
 
     outcome: one word, as `ended` gives it, or `failed`. solved_rule: when its task counts as solved.
     solved_at, mastered_at: update of the first of the evaluations in a row that met the rule; None if none did.
-    diverged_at, ended_at: update after which its gradient was not finite, or at which the stop rule ended it.
+    diverged_at, ended_at: update after which its gradient was not finite, or at which a stop rule ended it: it had
+        solved its task often enough, or was hopeless.
     stopped: whether a limit from outside ended it.
     final_loss, final_skill, final_accuracy: on fresh sequences, at the end; NaN if its gradient was not finite.
     baseline_loss, chance_accuracy, min_lag, mean_lag, steps: of its task; lags and steps in time steps.
@@ -75,6 +78,21 @@ class Rule:
                 return int(updates[k])
         return None
 
+    def is_hopeless(
+        self, updates: Sequence[int] | np.ndarray, values: Sequence[float] | np.ndarray, patience: float
+    ) -> bool:
+        """Whether the last `patience` updates have raised the best value by less than .01, and none of theirs met it.
+
+        updates, values: of all evaluations so far. The best before them is that of all evaluations up to `patience`
+        updates ago, so that no run is hopeless sooner than that; a value that is not finite counts as the least.
+        """
+        at, found = np.asarray(updates), np.nan_to_num(np.asarray(values, dtype=float), nan=LEAST)
+        before = at <= at[-1] - patience
+        if not before.any():
+            return False
+        best = found[~before].max()
+        return bool(best < self.least and best - found[before].max() < RISE)
+
     def held_lately(self, values: Sequence[float] | np.ndarray) -> int:
         """At how many of the last evaluations in a row it held."""
         fails = np.flatnonzero(~(np.asarray(values)[::-1] >= self.least))
@@ -89,6 +107,7 @@ def ended(
     alive: bool,
     solved_at: int | None,
     kept: bool,
+    given_up: bool,
 ) -> str:
     """How a run ended, the first word that fits; skills: 1 - loss/baseline at all its evaluations.
 
@@ -96,6 +115,7 @@ def ended(
         sequences of the end; or it is above 100 x baseline, or not finite, at each of the last 3 evaluations.
     dead: every unit 0 on the held-out set at the end.
     solved: the rule was met, and the final number has `kept` it. relapsed: met once, and not kept.
+    hopeless: a stop rule ended it before, because it no longer became better.
     partial: median skill of the last 3 evaluations at least .1, one that is not finite counting as the least.
     stuck: the rest.
     With every word but `diverged` the final loss is a finite number. (A run that raised an exception is `failed`; that
@@ -110,4 +130,6 @@ def ended(
         return "dead"
     if solved_at is not None:
         return "solved" if kept else "relapsed"
+    if given_up:
+        return "hopeless"
     return "partial" if np.median(last) >= PARTIAL_SKILL else "stuck"

@@ -6,11 +6,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Lt
 
 from bench.engines.engine import MATHEMATICS, Interventions
 from bench.measurements.measurement import Measurement
@@ -44,6 +44,8 @@ class Evaluation(Checked):
     solved: skill that counts as solved. in_a_row: at so many evaluations in a row.
     enough: a run ends once the rule has held at so many evaluations in a row, at least as many as it asks for; None to
         train on.
+    hopeless: a run that has never met the rule ends, as `hopeless`, once this share of its updates has brought its best
+        skill (of the historical rule, its best accuracy) up by less than .01; None to train on.
     """
 
     version: ClassVar[int] = 2  # raised whenever a run that ends alike is judged otherwise
@@ -55,6 +57,7 @@ class Evaluation(Checked):
     solved: Annotated[float, Gt(0), Le(1)]
     in_a_row: Count
     enough: Count | None
+    hopeless: Annotated[float, Gt(0), Lt(1)] | None = field(metadata={"silent": None})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,15 +146,16 @@ def described(component: Any, per_replica: bool = True) -> Any:
     """A component as plain data: its class and version, its fields, and the fingerprint of data outside the suite.
 
     Left out are fields whose metadata say that they are no part of its identity (`identity=False`: where data lie),
-    and on demand the `PerReplica` ones.
+    those that hold the value with which they change nothing (`silent=VALUE`: runs from before there was such a field
+    keep their ids), and on demand the `PerReplica` ones.
     """
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         kind = type(component)
         left_out = () if per_replica else per_replica_fields(component)
         names = [
-            field.name
-            for field in dataclasses.fields(component)
-            if field.name not in left_out and field.metadata.get("identity", True)
+            one.name
+            for one in dataclasses.fields(component)
+            if one.name not in left_out and one.metadata.get("identity", True) and not _is_silent(component, one)
         ]
         fields = {name: described(getattr(component, name), per_replica) for name in names}
         if isinstance(component, Task) and component.fingerprint:
@@ -164,6 +168,10 @@ def described(component: Any, per_replica: bool = True) -> Any:
     if isinstance(component, Mapping):
         return {name: described(value, per_replica) for name, value in component.items()}
     return component
+
+
+def _is_silent(component: Any, one: dataclasses.Field[Any]) -> bool:
+    return "silent" in one.metadata and getattr(component, one.name) == one.metadata["silent"]
 
 
 def _digest(data: object) -> str:

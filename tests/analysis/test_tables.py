@@ -54,6 +54,14 @@ def test_text_of_that_row(five):
     }
 
 
+def test_a_hopeless_run_is_counted_and_has_not_solved(five):
+    """It has a column only where there is one; the share of all runs has it in its denominator."""
+    hopeless = five.assign(outcome=five["outcome"].replace("stuck", "hopeless"))
+    (row,) = overview(hopeless).text.to_dict("records")
+    assert (row["hopeless"], row["solved"], row["n"]) == ("1", "2/5 [0.12, 0.77]", "5")
+    assert "hopeless" not in overview(five).text
+
+
 def test_time_to_solve_is_a_median_over_all_runs(five):
     assert np.isinf(overview(five).numbers["updates_to_solve"][0])  # 2 of 5 solved
     three = five.assign(solved_at=[100, 300, 700, np.nan, np.nan])

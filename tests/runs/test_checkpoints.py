@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import itertools
+import math
 import pickle
 import time
 from dataclasses import asdict
@@ -17,6 +18,8 @@ from bench.jobs.build import ConfigError
 from bench.jobs.compose import example
 from bench.runs.checkpoint import FORMAT, HEAD, Refused, packed, unpacked, update_in
 from bench.training.loop import Training
+from bench.training.outcome import Rule
+from bench.training.replica import described
 from bench.training.run_state import RunState
 from tests.conftest import EVERYTHING_MEASURED, choices, with_seeds
 
@@ -194,6 +197,70 @@ def test_the_stop_rule_is_part_of_the_question(make_replica):
     assert make_replica("evaluation.enough=5").run_id != make_replica().run_id
     with pytest.raises(ConfigError, match=r"evaluation.enough=2: must be >= in_a_row=3, or null"):
         make_replica("evaluation.enough=2")
+
+
+@pytest.mark.parametrize(
+    ("values", "hopeless_from"),
+    [
+        ([0.0] * 12, 4),
+        ([math.nan] * 12, 4),
+        ([0.0, 0.0, 0.0, 0.02, 0.02, 0.02, 0.02, 0.02], 7),  # the rise of update 30 is 40 updates old
+        ([0.0, 0.009, 0.018, 0.027, 0.036, 0.045], None),  # less than .01 each, and in 40 updates more
+        ([0.001 * k for k in range(12)], 4),  # it rises, and by less than .01 in 40 updates
+        ([0.9, 0.5, 0.9, 0.5, 0.9], 4),  # its best does not rise
+        ([0.0, 0.96, 0.9, 0.96, 0.9, 0.96, 0.9], None),  # what counts as solved, but never in a row
+    ],
+)
+def test_a_run_is_hopeless_when_its_best_no_longer_rises(values, hopeless_from):
+    """By an independent loop over all pairs too; patience: 40 updates, evaluations every 10."""
+    rule = Rule("skill", 0.95, 3, 0.9)
+    for count in range(1, len(values) + 1):
+        updates = np.arange(count) * 10
+        found = rule.is_hopeless(updates, values[:count], 40)
+        assert found == (hopeless_from is not None and count > hopeless_from), (count, values)
+
+
+def hopeless_soon(make_replica, patience):
+    """A step so small that most skills do not rise; two of four ways to end: by the rule and by the budget."""
+    sizes = ("updates=40", "evaluation.every=2", "evaluation.sequences=64", "evaluation.final=64", "task=permutation")
+    task = ("task.length=3", "task.kinds=4", "optimizer.lr=0.0001", "cell.hidden=16")
+    replica = make_replica(*sizes, *task, f"evaluation.hopeless={patience}", "measurement=[spectrum]")
+    return with_seeds(replica, range(4))
+
+
+def test_a_run_ends_when_it_is_hopeless(make_replica):
+    ended, whole = hopeless_soon(make_replica, 0.2), hopeless_soon(make_replica, "null")
+    records, references = (Training(pack, engine_of(pack[0]), CPU).run() for pack in (ended, whole))
+    for record, reference in zip(records, references, strict=True):
+        table, full, at = record.table("evaluations"), reference.table("evaluations"), record.outcome.ended_at
+        best = np.maximum.accumulate(full["skill"])
+        first = next((k for k in range(4, 20) if best[k] - best[k - 4] < 0.01), None)
+        assert at == (None if first is None else full["update"][first])
+        assert (record.outcome.outcome == "hopeless") == (at is not None)
+        if at is not None:
+            assert record.outcome.solved_at is None
+            assert not record.outcome.stopped
+            assert record.outcome.sequences == at * ended[0].batch_size
+            np.testing.assert_array_equal(table["loss"][: first + 1], full["loss"][: first + 1])
+            assert record.table("spectrum")["update"][-1] == at
+    assert any(record.outcome.ended_at for record in records)
+
+
+def test_a_hopeless_run_goes_on_in_the_same_bits(make_replica):
+    replicas = hopeless_soon(make_replica, 0.2)
+    ends = [record.outcome.ended_at or 40 for record in Training(replicas, engine_of(replicas[0]), CPU).run()]
+    at = min(ends)
+    in_order = [replicas[r] for r in np.argsort(ends, kind="stable")]
+    assert_goes_on_in_the_same_bits(in_order, updates=(at - 3, at, at + 1))
+
+
+def test_a_run_without_the_rule_has_the_id_from_before_there_was_one(make_replica):
+    without = make_replica()
+    assert "hopeless" not in described(without)["evaluation"]
+    assert described(make_replica("evaluation.hopeless=0.4"))["evaluation"]["hopeless"] == 0.4
+    assert make_replica("evaluation.hopeless=0.4").run_id != without.run_id
+    with pytest.raises(ConfigError, match=r"evaluation.hopeless=1.0: must be a number in \(0, 1\), or null"):
+        make_replica("evaluation.hopeless=1.0")
 
 
 # --- the bytes

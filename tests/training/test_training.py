@@ -336,6 +336,9 @@ def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():
         ([0.0] * 3, {"alive": False}, "dead"),
         ([0.99] * 3, {"solved_at": 10}, "solved"),
         ([0.99] * 3, {"solved_at": 10, "kept": False}, "relapsed"),
+        ([0.99] * 3, {"solved_at": 10, "given_up": True}, "solved"),
+        ([0.5] * 3, {"given_up": True}, "hopeless"),
+        ([0.5] * 3, {"given_up": True, "alive": False}, "dead"),
         ([0.0, 0.2, 0.3], {}, "partial"),
         ([math.nan, 0.2, 0.3], {}, "partial"),
         ([0.0, 0.05, 0.3], {}, "stuck"),
@@ -346,7 +349,7 @@ def test_rule_needs_its_evaluations_in_a_row_and_dates_the_first():
     ],
 )
 def test_outcome_is_the_first_that_fits(skills, facts, name):
-    usual = {"final_skill": 0.0, "diverged": False, "alive": True, "solved_at": None, "kept": True}
+    usual = {"final_skill": 0.0, "diverged": False, "alive": True, "solved_at": None, "kept": True, "given_up": False}
     assert ended(skills, **{**usual, **facts}) == name
 
 
@@ -355,7 +358,8 @@ def test_no_word_below_diverged_goes_with_a_loss_that_is_no_number():
     values = (0.99, 0.2, -5.0, -1e27, -math.inf, math.nan)
     flags = itertools.product((False, True), (False, True), (None, 10), (False, True))
     for *last, final, (diverged, alive, solved_at, kept) in itertools.product(*[values] * 4, list(flags)):
-        word = ended([0.0, *last], final, diverged=diverged, alive=alive, solved_at=solved_at, kept=kept)
+        settled = {"diverged": diverged, "alive": alive, "solved_at": solved_at, "kept": kept, "given_up": False}
+        word = ended([0.0, *last], final, **settled)
         far_off = [not value >= -99 for value in last]
         assert (word == "diverged") == (diverged or not math.isfinite(final + last[-1]) or all(far_off))
         if word == "dead":

@@ -1,7 +1,8 @@
 """Time to solve as a survival problem: Kaplan-Meier curves of the share solved, their median, and log-rank scores.
 
 A run that diverges, dies or fails by its own doing can never solve, so it stays at risk to its full budget and the
-curve ends at the share of all runs that solved. Only a run that was stopped from outside is censored.
+curve ends at the share of all runs that solved. So does one that the stop rule ended as hopeless, on the assumption
+that it would not have solved in what was left. Only a run that was stopped from outside is censored.
 """
 
 from __future__ import annotations
