@@ -47,6 +47,6 @@ types: $(STAMP)  ## types (mypy, strict)
 	$(BIN)/mypy
 
 check: lint types  ## lint, types, and the tests with their coverage: what CI runs
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov=bench --cov=tasks --cov-report=term:skip-covered
+	$(BIN)/python -m slipcover --source bench,tasks --skip-covered -m pytest $(SIDE_BY_SIDE)
 
 .PHONY: help setup bench test speed report commits torture lint types check

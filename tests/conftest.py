@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import os
@@ -28,13 +29,14 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
 SMALL_TASKS = (("task=copying", "task.length=3", "task.symbols=2"), ("task=digits", "task.variant=rows"))
-_mnist = TemporaryDirectory()
 
 
 def pytest_configure() -> None:
     """Let `task=mnist` find files, of 4 x 3 pixels."""
-    write_mnist(Path(_mnist.name))
-    os.environ["MNIST"] = _mnist.name
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)  # a worker process ends without unconfiguring
+    write_mnist(Path(folder.name))
+    os.environ["MNIST"] = folder.name
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
