@@ -82,7 +82,7 @@ class ImageSequences(Task):
 
     @property
     def min_lag(self) -> int:
-        sequences = self._sequences(self.split.train.pixels)
+        sequences = self.as_sequences(self.split.train.pixels)
         varying = (sequences != sequences[:1]).any(-1).any(0)
         return self.steps - 1 - int(varying.nonzero()[0])
 
@@ -95,7 +95,7 @@ class ImageSequences(Task):
         train = self.split.train
         chosen = random.integers(len(train.labels), sequences)
         here = chosen.cpu()
-        inputs = self._sequences(train.pixels[here]).to(chosen.device, random.dtype) / train.white
+        inputs = self.as_sequences(train.pixels[here]).to(chosen.device, random.dtype) / train.white
         return Batch(inputs, train.labels[here].to(chosen.device)[..., None])
 
     def collection(self, purpose: str) -> Batch:
@@ -103,11 +103,22 @@ class ImageSequences(Task):
         if purpose == "train":
             first = slice(len(self.split.heldout.labels))
             images = images._replace(pixels=images.pixels[first], labels=images.labels[first])
-        return Batch(self._sequences(images.pixels).double() / images.white, images.labels[:, None])
+        return Batch(self.as_sequences(images.pixels).double() / images.white, images.labels[:, None])
 
-    def _sequences(self, pixels: Tensor) -> Tensor:
-        """[..., rows, columns] -> [..., T, I]."""
-        pixels = pixels.flatten(-2)
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        rows, columns = self.split.train.pixels.shape[1:]
+        return rows, columns
+
+    def as_images(self, inputs: Tensor) -> Tensor:
+        pixels = inputs.flatten(-2)
+        if self.variant == "permuted":
+            pixels = pixels[..., permutation(pixels.shape[-1]).argsort()]
+        images: Tensor = pixels.unflatten(-1, self.image_shape)
+        return images
+
+    def as_sequences(self, images: Tensor) -> Tensor:
+        pixels = images.flatten(-2)
         if self.variant == "permuted":
             pixels = pixels[..., permutation(pixels.shape[-1])]
         steps: Tensor = pixels.unflatten(-1, (-1, self.inputs))

@@ -146,6 +146,19 @@ class Task(Named, Checked, ABC):
         """Digest of data that lie outside the suite; None where all is made from the fields."""
         return None
 
+    @property
+    def image_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of the image that each sequence shows; None where it shows none."""
+        return None
+
+    def as_images(self, inputs: Tensor) -> Tensor:
+        """The images that inputs [..., T, I] show, [..., rows, columns]; only where there is an `image_shape`."""
+        raise NotImplementedError
+
+    def as_sequences(self, images: Tensor) -> Tensor:
+        """The inputs [..., T, I] that show images [..., rows, columns]; only where there is an `image_shape`."""
+        raise NotImplementedError
+
     @abstractmethod
     def sample(self, random: Random, sequences: int) -> Batch:
         """Draw `sequences` training sequences for every leading axis of `random`."""

@@ -74,6 +74,12 @@ class Interventions:
             losses = remedy.losses(losses)
         return losses
 
+    def shown(self, batch: Batch, task: Task) -> Batch:
+        """A task's batch as the net sees it."""
+        for remedy in self.remedies.values():
+            batch = batch._replace(inputs=remedy.shown(batch.inputs, task))
+        return batch
+
     @property
     def within_a_pass(self) -> bool:
         """Whether any of them has to do with what happens within a pass."""
@@ -116,11 +122,11 @@ class Program(ABC):
         """The batch as the remedies want it trained on, and what they mask; `stream` is a remedy's own, by its name."""
         masks = {}
         for name, remedy in self.interventions.remedies.items():
-            batch = batch._replace(inputs=remedy.inputs(batch.inputs, stream(name)))
+            batch = batch._replace(inputs=remedy.inputs(batch.inputs, self.task, stream(name)))
             for part in remedy.masks:
                 steps = {"recurrent": (), "readout": (len(self.read),)}[part]
                 masks[part] = remedy.mask((batch.inputs.shape[1], *steps, self.network.cell.hidden), stream(name))
-        return batch, Masks(**masks)
+        return self.interventions.shown(batch, self.task), Masks(**masks)
 
     @abstractmethod
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:

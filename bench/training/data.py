@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.engines.engine import Interventions
 from bench.pack.streams import Stream
 from tasks.task import Batch, Task
 
@@ -17,9 +18,13 @@ NUMBERS_AHEAD_ON_GPU = 2**26  # where it takes longer to ask for them than to dr
 
 @dataclass(frozen=True)
 class Sequences:
-    """Draws the sequences of every replica from its own seed; a task's own collection is the same for all replicas."""
+    """Draws the sequences of every replica from its own seed; a task's own collection is the same for all replicas.
+
+    Those to train on are the task's, all others as the net sees them with its remedies.
+    """
 
     task: Task
+    interventions: Interventions
     seeds: Sequence[int]
     dtype: torch.dtype
     device: torch.device
@@ -47,7 +52,7 @@ class Sequences:
         if not updates:
             return None
         drawn = self.task.sample(self.stream("train", updates), size)
-        return drawn.mapped(lambda part: part.transpose(0, 1).flatten(1, 2))
+        return self._shown(drawn.mapped(lambda part: part.transpose(0, 1).flatten(1, 2)))
 
     def trained_on(self, count: int) -> list[Batch]:
         """The first `count` sequences of a task's collection to train on, in chunks; none where it has none."""
@@ -61,18 +66,22 @@ class Sequences:
             yield from _chunks(collection)
             return
         for k, start in enumerate(range(0, count, CHUNK)):
-            yield self.task.sample(self.stream(purpose, [k]), min(CHUNK, count - start)).at(0)
+            yield self._shown(self.task.sample(self.stream(purpose, [k]), min(CHUNK, count - start)).at(0))
 
     def probe(self, count: int) -> Batch:
         """`count` sequences for measurements, the same at every update."""
-        return self._collection("heldout", count) or self.task.sample(self.stream("probe"), count)
+        return self._collection("heldout", count) or self._shown(self.task.sample(self.stream("probe"), count))
+
+    def _shown(self, batch: Batch) -> Batch:
+        return self.interventions.shown(batch, self.task)
 
     def _collection(self, purpose: str, count: int) -> Batch | None:
         """The first `count` of a task's own collection, for every replica; None where it has none."""
         collection = self.task.collection(purpose)
         if collection is None:
             return None
-        first = collection._replace(inputs=collection.inputs.to(self.dtype)).at(slice(count))
+        first = collection.at(slice(count))
+        first = self._shown(first._replace(inputs=first.inputs.to(self.dtype)))
         return first.mapped(lambda part: part.to(self.device).expand(len(self.seeds), *part.shape))
 
 

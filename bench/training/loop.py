@@ -61,10 +61,10 @@ class Training:
         self.network: Network = first.network
         self.updates = first.updates
         self.seeds = [replica.seed for replica in replicas]
-        self.sequences = Sequences(self.task, self.seeds, first.dtype, device)
         self.optimizer = PackOptimizer(replicas, self.network, device)
         self.remedies = {name: joined([r.remedies[name] for r in replicas], device) for name in first.remedies}
         interventions = Interventions(self.optimizer.clipping, self.remedies)
+        self.sequences = Sequences(self.task, interventions, self.seeds, first.dtype, device)
         self.program: Program = engine.program(self.network, self.task, interventions)
         self.records = [Record() for _ in replicas]
         self.evaluator = Evaluator(replicas, self.program, self.sequences, self.records)

@@ -119,6 +119,8 @@ def test_images_are_shown_row_by_row_or_in_the_one_fixed_order(name, variant):
     assert torch.equal(shown.inputs, expected[variant])
     assert torch.equal(shown.targets[:, 0], labels)
     assert shown.inputs.max() <= 1
+    assert torch.equal(task.as_images(shown.inputs), images)
+    assert task.image_shape == images.shape[1:]
     varying = (task.sample(Stream(0, "train"), 2000).inputs.std(0) > 0).any(-1)
     assert task.min_lag == task.mean_lag == task.steps - 1 - int(varying.nonzero()[0])
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bench.methods.remedies.dropout import Dropout
 from bench.pack.streams import Stream
+from tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -18,5 +19,5 @@ class InputDropout(Dropout):
     Source: Srivastava et al. 2014; Zaremba, Sutskever & Vinyals 2014 (arXiv:1409.2329), who leave the recurrence alone.
     """
 
-    def inputs(self, inputs: Tensor, random: Stream) -> Tensor:
+    def inputs(self, inputs: Tensor, task: Task, random: Stream) -> Tensor:
         return inputs * self.mask(tuple(inputs.shape[1:]), random)

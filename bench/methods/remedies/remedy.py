@@ -39,8 +39,8 @@ class PackView:
 class Remedy(Checked):
     """Something that is to make learning easier, or its result better; each method is one place to put a hand in.
 
-    A remedy overrides what it needs; the others leave things as they are. In training only, but for `cell`. Random
-    numbers come from a stream of the remedy's own, [R, ...].
+    A remedy overrides what it needs; the others leave things as they are. In training only, but for `cell` and
+    `shown`. Random numbers come from a stream of the remedy's own, [R, ...].
     """
 
     version: ClassVar[int] = 1  # raised whenever the remedy changes
@@ -54,8 +54,12 @@ class Remedy(Checked):
         """The cell to train in a cell's stead; where there are several layers, in that of each."""
         return cell
 
-    def inputs(self, inputs: Tensor, random: Stream) -> Tensor:
-        """What the net is shown of inputs [R, B, T, I]."""
+    def inputs(self, inputs: Tensor, task: Task, random: Stream) -> Tensor:
+        """The inputs [R, B, T, I] to train on in place of those of a task."""
+        return inputs
+
+    def shown(self, inputs: Tensor, task: Task) -> Tensor:
+        """What the net sees of inputs [..., T, I], in judging and measuring as in training, there after `inputs`."""
         return inputs
 
     def mask(self, shape: tuple[int, ...], random: Stream) -> Tensor:
