@@ -17,7 +17,7 @@ from bench.nets.network import Network
 from bench.pack.streams import Stream
 from bench.runs import references
 from bench.training.loop import Training
-from tests.conftest import EVERYTHING_MEASURED, assert_same_tables, choices, with_seeds
+from tests.conftest import EVERYTHING_MEASURED, assert_same_tables, choices, remedies_with, with_seeds
 from tests.engines.test_engines import SEEDS, START, TASKS, assert_close
 from tests.nets.test_cells import network_of, random_weights, unrolled
 
@@ -119,12 +119,14 @@ def test_state_jacobian_holds_the_way_between_layers():
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_a_remedy_of_the_cell_is_in_every_layer():
-    cell = checked_job(
-        composed("cell.layers=2", "cell.hidden=8", "remedies=[state_normalization]")
-    ).replica.network.cell
+@pytest.mark.parametrize("name", remedies_with("cell"))
+def test_a_remedy_of_the_cell_is_in_every_layer(name):
+    bare, cell = (
+        checked_job(composed(*layers, "cell.hidden=8", f"remedies=[{name}]")).replica.network.cell
+        for layers in ((), ("cell.layers=2",))
+    )
     assert isinstance(cell, Stacked)
-    assert type(cell.inner).__name__ == "NormalizedCell"
+    assert cell.inner == bare
 
 
 def test_one_layer_is_the_cell_itself_and_keeps_its_run_id():
