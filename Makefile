@@ -15,7 +15,7 @@ setup: $(STAMP)  ## make .venv and install the suite with its test and check too
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -m venv .venv || { echo "cannot make a virtual environment with $(PYTHON): it needs Python >= 3.11 with venv (Debian: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check,page]"
 	@touch $@
 
 bench: $(STAMP)  ## train tanh, IRNN and LSTM on adding and copying, then write results/quick/report

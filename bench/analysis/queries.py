@@ -29,14 +29,15 @@ def gradients_at_ends(results: Tables) -> pd.DataFrame:
 
 def probes(results: Tables) -> pd.DataFrame:
     """Probes of the part of the state that is the memory: c where there is one, else h; at all updates."""
-
-    def of_memory(table: Mapping[str, np.ndarray]) -> np.ndarray:
-        state = table["state"]
-        probes: np.ndarray = table["kind"] == "probe"
-        probes &= state == ("c" if (state == "c").any() else "h")
-        return probes
-
     return results.read("gradient_through_time", PROFILE, of_memory)
+
+
+def of_memory(table: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which rows of a run's gradients through time are probes of its memory."""
+    state = table["state"]
+    probes: np.ndarray = table["kind"] == "probe"
+    probes &= state == ("c" if (state == "c").any() else "h")
+    return probes
 
 
 def states(results: Tables) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def test_nothing_is_asked_of_anyone_and_nothing_goes_wrong(opened, page):
 
 
 def test_every_image_is_drawn_in_the_shape_that_it_says(opened):
+    opened.ask("document.querySelectorAll('.has-live').forEach(figure => figure.classList.remove('has-live'))")
     images = opened.ask(
         "[...document.images].map(i => [i.naturalWidth / i.naturalHeight, i.width / i.height, i.clientWidth])"
     )
@@ -217,3 +219,63 @@ def test_of_a_table_that_is_wider_than_the_page_the_first_column_stays_and_the_l
         assert [abs(opened.ask(edge)) < 1 for edge in edges] == [True, True]
     finally:
         opened.width(1280)
+
+
+# On demand
+
+
+def wait(browser: Browser, expression: str) -> None:
+    """Until it holds, ten seconds at most."""
+    again = f"({expression}) ? done(true) : k > 200 ? done(false) : setTimeout(() => look(k + 1), 50)"
+    told = f"new Promise(done => {{ const look = k => {again}; look(0); }})"
+    assert browser.ask(told), expression
+
+
+def test_every_run_has_a_part_that_opens_and_closes(opened):
+    run = opened.ask("document.querySelector('tr[id^=row-]').id").removeprefix("row-")
+    wait(opened, "document.querySelector('tr[id^=row-] a')")
+    opened.ask(f"location.hash = 'run-{run}'")
+    wait(opened, "document.getElementById('one-run').open")
+    told = opened.ask("document.getElementById('one-run').textContent")
+    for word in (f"Run {run}", "score", "config.yaml", "run.log", "clipping.threshold"):
+        assert word in told
+    opened.ask("[...document.querySelectorAll('#one-run a')].find(a => a.textContent.includes('next')).click()")
+    wait(opened, f"!document.querySelector('#one-run h2').textContent.includes('{run}')")
+    opened.ask("[...document.querySelectorAll('#one-run button')].find(b => b.textContent === 'Close').click()")
+    assert opened.ask("document.getElementById('one-run').open") is False
+    wait(opened, "location.hash === ''")
+
+
+def test_two_settings_stand_side_by_side_with_what_differs_and_the_test_between_them(opened):
+    opened.ask("document.getElementById('compare').scrollIntoView()")
+    wait(opened, "document.querySelector('#compare table')")
+    told = opened.ask("document.getElementById('compare').textContent")
+    assert "/2 solved" in told
+    assert "p, two-sided, of this comparison alone" in told
+    first, second = (f"document.querySelectorAll('#compare select')[{k}]" for k in range(2))
+    chosen = "{0}.value = {1}; {0}.dispatchEvent(new Event('input', {{bubbles: true}}))"
+    opened.ask(chosen.format(first, 0) + ";" + chosen.format(second, 1))
+    wait(opened, "document.querySelector('#compare table').textContent.includes('clipping.threshold110')")
+    opened.ask(chosen.format(second, f"{second}.length - 1"))
+    wait(opened, "document.querySelector('#compare').textContent.includes('different tasks')")
+
+
+@pytest.mark.skipif(
+    find_spec("vl_convert") is None, reason="the page draws no interactive figure without vl-convert-python"
+)
+def test_figures_are_drawn_to_look_around_in_and_follow_what_is_chosen(opened):
+    opened.ask("document.getElementById('learning_curves').scrollIntoView()")
+    wait(opened, "document.querySelector('#learning_curves canvas')")
+    assert opened.ask("getComputedStyle(document.querySelector('#learning_curves .white')).display") == "none"
+    height = opened.ask("document.querySelector('#learning_curves canvas').clientHeight")
+    opened.ask("document.querySelector('.axes input[data-axis=clip][value=none]').click()")
+    wait(opened, f"document.querySelector('#learning_curves canvas')?.clientHeight < {height} - 50")
+    opened.ask("document.querySelector('#learning_curves .fixed input').click()")
+    assert opened.ask("document.querySelector('#learning_curves .white').checkVisibility()")
+    with opened.media("print"):
+        shown = "getComputedStyle(document.querySelector('#scores .{}')).display"
+        assert (opened.ask(shown.format("live")), opened.ask(shown.format("white"))) == ("none", "block")
+    opened.ask("location.hash = 'run-' + document.querySelector('tr[id^=row-]').id.slice(4)")
+    wait(opened, "document.querySelectorAll('#one-run canvas').length >= 3")
+    opened.ask("document.getElementById('one-run').close()")
+    assert not [event for event in opened.events if event["method"] in FAULTS]

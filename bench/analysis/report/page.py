@@ -20,9 +20,11 @@ from bench.analysis.figures.plot import EXTENSIONS, Plot
 from bench.analysis.report.absences import absences
 from bench.analysis.report.asked import command_lines, question
 from bench.analysis.report.claims import claims
+from bench.analysis.report.detail import detail, packed
 from bench.analysis.report.differences import differences
 from bench.analysis.report.findings import findings, in_short, smallness
 from bench.analysis.report.groups import CLIPPING, GROUPS, HEALTH, LEARNED, group_of
+from bench.analysis.report.interactive import library
 from bench.analysis.settings import SETTING, described, levels, settings_of
 from bench.analysis.statistics.comparisons import TOO_SMALL
 from bench.analysis.statistics.survival import times
@@ -61,7 +63,8 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+    own = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("report.js", "charts.js"))
+    scripts = [script for script in (library(), *own) if script]
     numbers = {table.name: table.numbers for table in made}
     text = environment.get_template("report.html.j2").render(
         title=", ".join(dict.fromkeys(_name(folder) for folder in runs["folder"])),
@@ -82,14 +85,21 @@ def write(
         settings=_settings(runs),
         environments=_environments(results.environments),
         runs=_list_of_runs(runs, results, folder),
-        script=script,
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        detail=packed(detail(runs, results)),
+        scripts=scripts,
+        interactive=len(scripts) > 2,
+        policy=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
     )
     page = folder / "report.html"
     temporary = page.with_name(f".{page.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(page)
     return page
+
+
+def _digest(script: str) -> str:
+    """What the page's policy knows a script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _groups(runs: pd.DataFrame, drawn: Sequence[Drawn], made: Sequence[Table], folder: Path) -> list[dict[str, Any]]:

@@ -46,6 +46,22 @@ def compare(runs: pd.DataFrame, seed: int) -> pd.DataFrame:
     return table.drop(columns=["sooner"]).reset_index(drop=True)
 
 
+def every_pair(runs: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Any two settings of a task compared, a row each, as if it were the only comparison: without correction.
+
+    runs: as `settings.distinguished` returns them. seed: of the tests that draw at random.
+    Columns: task, cell, clip, cell_b, clip_b, and those of `compared`.
+    """
+    rows = []
+    for task, same in _prepared(runs).groupby("task", observed=True):
+        groups = list(same.groupby(["cell", "clip"], observed=True))
+        for (a, one), (b, other) in combinations(groups, 2):
+            names = dict(zip(("cell", "clip", "cell_b", "clip_b"), map(str, (*a, *b)), strict=True))
+            found = compared(one, other, generator(seed, "pair", task, *names.values()))
+            rows.append({"task": str(task), **names, **found})
+    return pd.DataFrame(rows)
+
+
 def pairing(a: pd.DataFrame, b: pd.DataFrame) -> str:
     """What runs of equal seed have in common: `paired (data+init)`, `paired (data)` or `unpaired`.
 

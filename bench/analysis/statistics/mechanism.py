@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from bench.analysis import queries
 from bench.analysis.statistics.decay import relative
 from bench.analysis.statistics.resampling import FEWEST, generator, typical_interval
-from bench.analysis.statistics.summaries import clipping_windows, typical
+from bench.analysis.statistics.summaries import typical
 from bench.runs.tables import Tables
 
 START, END, WHOLE = "start", "end", "whole run"
@@ -43,9 +44,9 @@ def measured(results: Tables) -> pd.DataFrame:
     runs = results.runs
     return pd.concat(
         [
-            _gradient(queries.probes(results), runs),
+            _gradient(_probes(results), runs),
             _radius(results),
-            _clipped(queries.clipping(results), runs),
+            _clipped(results),
         ],
         ignore_index=True,
     )
@@ -65,6 +66,18 @@ def over_seeds(values: pd.DataFrame, *names: object) -> Estimate:
         else (-np.inf, np.inf)
     )
     return Estimate(typical(by_seed), low, high, len(by_seed))
+
+
+def _probes(results: Tables) -> pd.DataFrame:
+    """Probes of the memory at update 0 and at each run's last one."""
+
+    def at_ends(table: Mapping[str, np.ndarray]) -> np.ndarray:
+        update = table["update"]
+        kept: np.ndarray = queries.of_memory(table)
+        kept &= (update == 0) | (update == update[kept].max(initial=0))
+        return kept
+
+    return results.read("gradient_through_time", queries.PROFILE, at_ends)
 
 
 def _gradient(probes: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -92,11 +105,13 @@ def _radius(results: Tables) -> pd.DataFrame:
     )
 
 
-def _clipped(blocks: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    if blocks.empty:
+def _clipped(results: Tables) -> pd.DataFrame:
+    blocks = results.read("clipping", ("count", "clipped"))
+    if "clipped" not in blocks:
         return _rows([])
-    whole = clipping_windows(blocks, runs.set_index("run")["updates"], windows=1).assign(moment=WHOLE)
-    return _rows([(run, CLIPPED, moment, share) for run, moment, share in _triples(whole, "clip_fraction")])
+    sums = blocks.groupby("run", observed=True)[["clipped", "count"]].sum()
+    whole = (sums["clipped"] / sums["count"]).rename("share").reset_index().assign(moment=WHOLE)
+    return _rows([(run, CLIPPED, moment, share) for run, moment, share in _triples(whole, "share")])
 
 
 def _ends(table: pd.DataFrame) -> pd.DataFrame:
