@@ -65,6 +65,15 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 @functools.cache
+def fingerprint() -> str:
+    """Digest of the compiler and of the CPU that it builds for; empty where there is no compiler."""
+    try:
+        return hashlib.blake2b(_about((*_compiler(), *FLAGS, "-march=native")), digest_size=12).hexdigest()
+    except NoCompiler:
+        return ""
+
+
+@functools.cache
 def _about(command: tuple[str, ...]) -> bytes:
     """The compiler's version and all that it can tell of the CPU."""
     return _run([*command, "-dM", "-E", "-x", "c", os.devnull])

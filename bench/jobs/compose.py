@@ -20,6 +20,7 @@ from bench.exports.logger import Logger
 from bench.jobs.build import build, chosen_class, converted
 from bench.jobs.composer import Composer
 from bench.jobs.errors import ConfigError
+from bench.jobs.job import unchecked
 from bench.jobs.keys import OF_SWEEPS, check_keys, packages
 from bench.nets.cells.cell import Cell
 from bench.nets.network import Network
@@ -95,6 +96,11 @@ def composed(*overrides: str) -> dict[str, Any]:
     return plain(_composer(search).compose([one for one in overrides if one not in search]))
 
 
+def options(group: str, overrides: Sequence[str] = ()) -> list[str]:
+    """The names of a group's yaml files, with those of a package that `overrides` put on Hydra's search path."""
+    return _composer(tuple(one for one in overrides if one.startswith("hydra."))).options(group)
+
+
 @functools.cache
 def _composer(of_hydra: tuple[str, ...]) -> Composer:
     """What composes command lines with these overrides of Hydra's own part, say of its search path."""
@@ -136,6 +142,8 @@ def example(choice: str, **fields: Any) -> Any:
     node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
     if several:
         (node,), (_, kind) = node.values(), typing.get_args(kind)
+    if section == "engine":
+        _, node = unchecked(node)
     if role:
         node, kind = node[role], typing.get_type_hints(kind)[role]
     return build(kind, {**node, **fields}, group)

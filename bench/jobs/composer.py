@@ -63,6 +63,10 @@ class Composer:
             if name is not None and group not in ("experiment", "engine", "logger")
         }
 
+    def options(self, group: str) -> list[str]:
+        """The names of a group's yaml files."""
+        return self._options.get_group_options(group)
+
     def _split(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
         """Overrides that choose files, and overrides that set values."""
         files: list[str] = []

@@ -23,13 +23,17 @@ from bench.training.replica import Replica
 class Job:
     """One run: what is asked (`replica`) and how it is carried out.
 
-    engine: resolved, never `auto`. device: `cpu` or `cuda`. results: folder of the run directories.
+    engine: resolved, never `auto`. fallbacks: the engines that serve in its stead, in this order, where it does not
+    prove itself on the machine that trains; none where it was named. unchecked: whether it trains even so.
+    device: `cpu` or `cuda`. results: folder of the run directories.
     checkpoint: how often it keeps where it stands. budget: when it is to end from outside. logger: what a finished run
     is exported to, beside its files.
     """
 
     replica: Replica
     engine: Engine
+    fallbacks: tuple[Engine, ...]
+    unchecked: bool
     device: str
     results: str
     checkpoint: Checkpoints
@@ -47,9 +51,12 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     replica = build(Replica, {name: config[name] for name in names}, "", allowed)
     device = _device(config["device"])
     asked = replica.network, torch.device(device), replica.interventions
-    engine: Engine | Auto = converted(Engine | Auto, config["engine"], "engine", allowed)
+    untested, node = unchecked(config["engine"])
+    engine: Engine | Auto = converted(Engine | Auto, node, "engine", allowed)
+    fallbacks: tuple[Engine, ...] = ()
     if isinstance(engine, Auto):
-        engine = engine.chosen(*asked)
+        engine, *others = engine.candidates(*asked)
+        fallbacks = tuple(others)
     if reason := engine.refusal(*asked):
         raise ConfigError(f"engine={engine.name}: {reason}; engine=auto chooses one that can")
     checkpoint = build(Checkpoints, config["checkpoint"], "checkpoint")
@@ -57,7 +64,15 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     logger = build(Logger, config["logger"], "logger", allowed) if config["logger"] else None  # type: ignore[type-abstract]
     if not isinstance(config["selection"], str | None):
         raise ConfigError(f"selection={config['selection']}: must be words that say how settings were chosen, or null")
-    return Job(replica, engine, device, _folder(config["results"]), checkpoint, budget, logger)
+    return Job(replica, engine, fallbacks, untested, device, _folder(config["results"]), checkpoint, budget, logger)
+
+
+def unchecked(node: Any) -> tuple[bool, Any]:
+    """Whether an engine trains without having proved itself, and its node without that: it is no setting of its own."""
+    if not isinstance(node, Mapping):
+        return False, node
+    given = converted(bool, node.get("unchecked", False), "engine.unchecked", ())
+    return given, {name: value for name, value in node.items() if name != "unchecked"}
 
 
 def _folder(name: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,7 @@ from hydra.utils import get_class
 
 from bench.analysis.table import Table
 from bench.jobs.build import build
-from bench.jobs.compose import composed
+from bench.jobs.compose import composed, options
 from bench.jobs.job import checked_job
 from bench.pack.streams import Stream
 from bench.show.picture import Example, three_digits
@@ -56,8 +55,7 @@ def task_table() -> str:
     A yaml that is named otherwise than its class stands for its own variant alone, and that variant is not
     repeated. Numbers that depend on files which only a user has are left open, whether he has them or not.
     """
-    folder = resources.files("conf").joinpath("task")
-    names = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    names = options("task")
     rows = []
     for name in names:
         node = composed(f"task={name}")["task"]

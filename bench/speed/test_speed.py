@@ -23,7 +23,7 @@ from bench.engines import building
 from bench.engines.compiled import Compiled, CompiledProgram
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS
 from bench.engines.library import Library
-from bench.jobs.compose import composed
+from bench.jobs.compose import composed, options
 from bench.nets.network import Network
 from bench.pack.streams import Stream
 from bench.speed import workers
@@ -229,9 +229,7 @@ def test_training_part_of_quick(benchmark) -> None:  # type: ignore[no-untyped-d
 
 def generated_tasks() -> list[tuple[str, str]]:
     """Every variant of every task that makes its sequences."""
-    folder = resources.files("conf").joinpath("task")
-    found = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    kinds: dict[str, type[Task]] = {n: get_class(composed(f"task={n}")["task"]["_target_"]) for n in found}
+    kinds: dict[str, type[Task]] = {n: get_class(composed(f"task={n}")["task"]["_target_"]) for n in options("task")}
     return [
         (n, variant) for n, kind in kinds.items() if not issubclass(kind, ImageSequences) for variant in kind.variants
     ]

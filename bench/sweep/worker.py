@@ -25,6 +25,7 @@ from bench.runs.checkpoint import Refused, packed, unpacked
 from bench.runs.directory import Damaged, RunDirectory
 from bench.sweep.environment import describe_environment, instructions, with_stretches
 from bench.sweep.order import Lost, Order
+from bench.sweep.proving import Unproven, proven
 from bench.sweep.signals import GRACE, StopRequest
 from bench.training.loop import Progress, Training
 from bench.training.record import Record
@@ -90,6 +91,10 @@ def train(order: Order, say: Say, stop: StopRequest) -> Lost:
     that is to end the sweep.
     """
     torch.set_num_threads(1)  # a replica's bits depend on it, and packs side by side are faster than threads
+    try:
+        order = proven(order)
+    except Unproven as reason:
+        return give_up(order, str(reason), 0.0)
     with contextlib.ExitStack() as locks:
         packs = PackWork(say, stop, order.deadline)
         for pack in by_update(packs.begun(order, locks)):
