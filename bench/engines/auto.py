@@ -38,7 +38,7 @@ class Auto:
 
 
 def passed_over(engine: Engine, network: Network, device: torch.device, interventions: Interventions) -> list[str]:
-    """Why no faster engine than this one serves: `compiled cannot train leaky on cpu`. Empty if none is faster."""
+    """Why no faster engine of such a device serves: `compiled cannot train leaky on cpu`. Empty if none is faster."""
     faster = BY_SPEED[: BY_SPEED.index(engine)] if engine in BY_SPEED else ()
-    reasons = {one.name: one.refusal(network, device, interventions) for one in faster}
+    reasons = {one.name: one.refusal(network, device, interventions) for one in faster if device.type in one.devices}
     return [f"{name} {reason}" for name, reason in reasons.items() if reason]

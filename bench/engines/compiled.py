@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 class Compiled(Engine):
     """Any cell whose step can be traced, on a CPU with a C compiler."""
 
+    devices = ("cpu",)
     one_at_a_time = True
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        return device.type == "cpu" and available() and _traceable(network)
+        return device.type in self.devices and available() and _traceable(network)
 
     def refusal(self, network: Network, device: torch.device, interventions: Interventions) -> str | None:
         rule = interventions.clipping

@@ -164,12 +164,14 @@ class Program(ABC):
 class Engine(Named, ABC):
     """A way to compute gradients; all ways agree to rounding.
 
+    devices: the kinds of device that it is made for.
     intervenes: whether it can do what a clipping rule or a remedy does within a pass.
     clips_state_gradient: whether it can clip the gradient on its way back through time.
     one_at_a_time: whether a replica's way back is done before the next one's way forward, so that the activations take
         the memory of one replica, whatever the width of the pack.
     """
 
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     intervenes: ClassVar[bool] = True
     clips_state_gradient: ClassVar[bool] = True
     one_at_a_time: ClassVar[bool] = False

@@ -41,11 +41,12 @@ class Fused(Engine):
     In float64, for which there is no kernel, `Batched` does the work.
     """
 
+    devices = ("cuda",)
     clips_state_gradient = False
 
     def supports(self, network: Network, device: torch.device) -> bool:
         kind = _kind(network.cell)
-        if kind not in MOST_UNITS or network.masked or device.type != "cuda":
+        if kind not in MOST_UNITS or network.masked or device.type not in self.devices:
             return False
         fits = network.cell.hidden <= MOST_UNITS[kind]
         return fits and max(network.inputs, network.outputs) <= MOST_CHANNELS[kind] and available(device)

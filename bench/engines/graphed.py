@@ -30,8 +30,10 @@ class Graphed(Engine):
     matters use `Fused`.
     """
 
+    devices = ("cuda",)
+
     def supports(self, network: Network, device: torch.device) -> bool:
-        return device.type == "cuda" and Batched().supports(network, device)
+        return device.type in self.devices and Batched().supports(network, device)
 
     def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
         return CapturedProgram(Batched().program(network, task, interventions))
