@@ -14,7 +14,7 @@ from bench.pack.identity import HOW, OWN_PACKAGES
 from bench.training.replica import Replica
 
 NEEDED = (*(field.name for field in dataclasses.fields(Replica)), *HOW)  # what a run asks, and how it is carried out
-OF_SWEEPS = ("hydra", "sweep", "claims")  # parts of a composed configuration that no run has
+OF_SWEEPS = ("hydra", "sweep", "claims", "asks")  # parts of a composed configuration that no run has
 OF_CELLS = {"layers", "parameters"}  # settings of every cell, which stand in conf/config.yaml
 ALL_KEYS = "`python -m bench --cfg job` shows all keys"
 
@@ -65,7 +65,7 @@ def _names(node: Mapping[Any, Any], path: str = "") -> list[str]:
     names = []
     for name, value in node.items():
         full = f"{path}{name}"
-        if name == "_target_" or full in ("sweep", "claims"):
+        if name == "_target_" or (full in OF_SWEEPS and full != "hydra"):
             continue
         if full == "hydra":
             names += _names({part: value[part] for part in ("launcher", "sweeper") if part in value}, "hydra.")

@@ -185,7 +185,7 @@ def test_a_figure_without_data_is_left_out_and_named(few):
 
 
 def test_more_settings_than_lines_can_tell_apart_are_drawn_as_points_alone(few, monkeypatch):
-    monkeypatch.setattr("bench.analysis.report.write.MOST_LINES", 0)
+    monkeypatch.setattr("bench.analysis.figures.figure.MOST_LINES", 0)
     assert main([str(few)]) == 0
     page = Page(few / "report" / "report.html")
     assert {figure["id"] for figure in page.all("figure")} == {"scores"}

@@ -11,10 +11,11 @@ from types import ModuleType
 from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.plot import NothingToDraw, Plot
 from bench.analysis.figures.style import paper
-from bench.analysis.settings import layout
+from bench.analysis.settings import layout, levels
 from bench.runs.tables import Tables
 
 LAST = 1000.0
+MOST_LINES = 12  # levels of the hue, in a figure that cannot tell apart as many as there are
 FOLDER = "figures"  # of a user's own package: the module, or the package, with its figures
 
 
@@ -51,7 +52,13 @@ class Figure:
         return self.of(Facets.of(results, layout(results.runs, hue=hue, row=row, col=col, x=x)))
 
     def of(self, facets: Facets) -> Plot:
-        """The figure of results that are laid out. Raises NothingToDraw if a table is missing."""
+        """The figure of results that are laid out.
+
+        Raises NothingToDraw if a table is missing, or where there are more lines than it can tell apart.
+        """
+        lines = len(levels(facets.runs[facets.hue]))
+        if lines > MOST_LINES and not self.many:
+            raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
         for table in self.needs:
             if table not in facets.results.names:
                 raise NothingToDraw(f"these results hold no table {table}")

@@ -16,11 +16,9 @@ from bench.analysis.figures.plot import NothingToDraw, tex
 from bench.analysis.figures.style import STYLES, styled
 from bench.analysis.report import page
 from bench.analysis.report.absences import absences
-from bench.analysis.settings import Layout, distinguished, layout, levels
+from bench.analysis.settings import Layout, distinguished, layout
 from bench.analysis.table import Table
 from bench.runs.tables import Tables
-
-MOST_LINES = 12  # levels of the hue, in a figure
 
 
 class NothingToReport(ValueError):
@@ -101,12 +99,9 @@ def _drawn(results: Tables, layout: Layout, only: Sequence[str]) -> tuple[list[p
     """All figures that are asked for and for which there are data, and for each of the others why there are none."""
     figures = _chosen(all_figures(_extensions(results.runs)), only)
     facets = Facets.of(results, layout)
-    lines = len(levels(facets.runs[facets.hue]))
     drawn, left_out = [], {}
     for figure in figures:
         try:
-            if lines > MOST_LINES and not figure.many:
-                raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
             drawn.append(page.Drawn(figure.of(facets), figure.needs))
         except NothingToDraw as reason:
             left_out[figure.name] = str(reason)

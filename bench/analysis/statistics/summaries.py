@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.stats import trim_mean
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 SUCCESSES = ("solved", "relapsed")  # the rule was met, whatever came after
 SCORELESS = ("diverged", "dead", "failed")
@@ -45,6 +45,17 @@ def wilson(successes: np.ndarray | float, n: np.ndarray | int) -> tuple[np.ndarr
     """
     low, high = proportion_confint(successes, n, alpha=0.05, method="wilson")
     return np.asarray(low), np.asarray(high)
+
+
+def share_difference(a: tuple[float, int], b: tuple[float, int]) -> tuple[float, float]:
+    """Both ends of the 95 % interval of one success rate less another, each `successes` out of `n`.
+
+    d - sqrt((p_a - l_a)^2 + (u_b - p_b)^2) and d + sqrt((u_a - p_a)^2 + (p_b - l_b)^2), l and u the ends of Wilson's
+    intervals. The groups count as independent; where they share data it is on the wide side.
+    Source: Newcombe 1998, method 10 (Stat. Med. 17:873).
+    """
+    low, high = confint_proportions_2indep(*a, *b, method="newcomb", compare="diff")
+    return float(low), float(high)
 
 
 def typical(values: pd.Series) -> float:

@@ -1,0 +1,318 @@
+"""How a prediction is read off runs: a statistic, its 95 % interval, and where the interval must lie.
+
+A rule holds where its whole interval lies within what is predicted, does not hold where it lies outside, and is
+undecided in between, or where there are too few seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import linregress
+
+from bench.analysis.answers.quantities import SHARES
+from bench.analysis.settings import NO_CLIPPING, text_of
+from bench.analysis.statistics.mechanism import Estimate, over_seeds
+from bench.analysis.statistics.resampling import generator, rank_correlation
+from bench.analysis.statistics.summaries import share_difference, typical, wilson
+from bench.analysis.table import two_digits
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+LEAST_SEEDS = 10  # with fewer nothing is decided
+TUNING = 100  # seeds from here on choose settings, and are not reported
+Where = Mapping[str, Any]
+
+
+class NoSuchRule(ValueError):
+    """A rule that makes no sense of these runs; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rule came to: its estimate, its verdict, and both in words with the groups."""
+
+    estimate: Estimate
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Runs of one group, brought down to one number for each seed; a yes or no of several settings to its share.
+
+    chosen: the settings that were chosen on tuning seeds, in words.
+    """
+
+    name: str
+    values: pd.Series
+    chosen: str
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    def share(self) -> str:
+        """`irnn 9/10`, or the share where several runs of a seed count as one."""
+        count = self.values.sum()
+        told = f"{count:.0f}/{self.n}" if count == round(count) else f"{count / self.n:.0%}"
+        return f"{self.name} {told}{self.chosen}"
+
+    def number(self) -> str:
+        """`irnn 0.98 (n = 10)`."""
+        return f"{self.name} {_rounded(typical(self.values))}{self.chosen}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(ABC):
+    """A statistic of runs, and where it is predicted to lie: above one number, below another, or both.
+
+    says: the prediction in words. quantity: one of `quantities`. where: keys of the configuration with one value or
+    several, that all runs of the rule have. choose: settings of which each group takes those with the best typical
+    score on seeds from 100 on; it is reported on the others.
+    """
+
+    says: str
+    quantity: str
+    where: Where = dataclasses.field(default_factory=dict)
+    choose: Sequence[str] = ()
+    above: float | None = None
+    below: float | None = None
+
+    least, of_what = LEAST_SEEDS, "seeds"  # n below which nothing is decided, and what n counts
+
+    def __post_init__(self) -> None:
+        if self.above is None and self.below is None:
+            raise NoSuchRule(f"{self.says}: predicts nothing; give above or below, or both")
+
+    @abstractmethod
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        """The statistic with its interval, n in seeds (or groups), and a sentence on what it is made from.
+
+        runs: one row per run, its settings and its quantities. Raises NoSuchRule.
+        """
+
+    def read(self, runs: pd.DataFrame) -> Found:
+        """What the rule comes to on these runs."""
+        estimate, made_from = self.estimate(runs[matching(runs, self.where)])
+        verdict = self.verdict(estimate)
+        few = f"; {estimate.n} of at least {self.least} {self.of_what} decide nothing" if self.too_few(estimate) else ""
+        interval = f"{_rounded(estimate.value)} [{_rounded(estimate.low)}, {_rounded(estimate.high)}]"
+        sentence = f"{made_from}: {interval}, n = {estimate.n} {self.of_what}, predicted {self.predicted}{few}"
+        return Found(estimate, verdict, sentence)
+
+    def too_few(self, estimate: Estimate) -> bool:
+        """Whether n is so small that nothing is decided."""
+        return estimate.n < self.least
+
+    def verdict(self, estimate: Estimate) -> str:
+        """By the interval alone."""
+        low = -np.inf if self.above is None else self.above
+        high = np.inf if self.below is None else self.below
+        if self.too_few(estimate) or np.isnan(estimate.value):
+            return UNDECIDED
+        if estimate.low > low and estimate.high < high:
+            return HOLDS
+        return FAILS if estimate.high <= low or estimate.low >= high else UNDECIDED
+
+    @property
+    def predicted(self) -> str:
+        bounds = {"above": self.above, "below": self.below}
+        return " and ".join(f"{word} {value:g}" for word, value in bounds.items() if value is not None)
+
+    def sample(self, runs: pd.DataFrame, where: Where) -> Sample:
+        """The runs of a group, one number for each seed. Raises NoSuchRule if there are none."""
+        own = runs[matching(runs, where)]
+        chosen = ""
+        if self.choose:
+            own, chosen = self._at_best(own)
+        own = own[own["seed"] < TUNING] if len(own) else own
+        values = own.assign(value=_column(own, self.quantity)).dropna(subset=["value"])
+        if values.empty:
+            raise NoSuchRule(f"no run with {named(where) or 'these settings'} has {self.quantity}")
+        by_seed = values.groupby("seed")["value"]
+        return Sample(named(where), by_seed.mean() if self.quantity in SHARES else by_seed.median(), chosen)
+
+    def _at_best(self, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+        """The runs with the settings of the greatest typical score on tuning seeds, and these settings in words."""
+        keys = list(self.choose)
+        tuned = runs[runs["seed"] >= TUNING]
+        if tuned.empty:
+            raise NoSuchRule(f"no run has a seed from {TUNING} on, by which {', '.join(keys)} would be chosen")
+        scores = tuned.groupby(keys, dropna=False)["score"].agg(typical)
+        best = scores.index[int(scores.to_numpy().argmax())]
+        values = dict(zip(keys, best if isinstance(best, tuple) else (best,), strict=True))
+        return runs[matching(runs, values)], f" at {named(values)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level(Rule):
+    """The typical value of a group over seeds, with its bootstrap interval; of a yes or no its share, with Wilson's."""
+
+    of: Where
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        sample = self.sample(runs, self.of)
+        if self.quantity in SHARES:
+            count = sample.values.sum()
+            low, high = (float(end) for end in wilson(count, sample.n))
+            return Estimate(count / sample.n, low, high, sample.n), f"{self.quantity}: {sample.share()}"
+        return _over(sample.values, self), f"{self.quantity}: {sample.name}{sample.chosen}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Rule):
+    """One group less another: of shares, with Newcombe's interval; of numbers, the typical difference of pairs.
+
+    of, less: the two groups. Numbers are paired by seed, and the interval is a bootstrap over these pairs.
+    """
+
+    of: Where
+    less: Where
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        a, b = self.sample(runs, self.of), self.sample(runs, self.less)
+        if self.quantity in SHARES:
+            low, high = share_difference((a.values.sum(), a.n), (b.values.sum(), b.n))
+            found = Estimate(a.values.mean() - b.values.mean(), low, high, min(a.n, b.n))
+            return found, f"{self.quantity}: {a.share()} less {b.share()}"
+        return _over((a.values - b.values).dropna(), self), f"{self.quantity}: {a.number()} less {b.number()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio(Rule):
+    """One group over another, of numbers > 0: exp of the typical difference of logarithms, paired by seed.
+
+    of, over: the two groups. A seed on which one of both is infinite, such as a time to solve, has no ratio.
+    """
+
+    of: Where
+    over: Where
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        a, b = self.sample(runs, self.of), self.sample(runs, self.over)
+        found = _over(_finite(np.log(a.values) - np.log(b.values)), self)
+        ends = (float(np.exp(end)) for end in (found.value, found.low, found.high))
+        return Estimate(*ends, found.n), f"{self.quantity}: {a.number()} over {b.number()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope(Rule):
+    """How a quantity grows with a setting: the typical slope over seeds, each by least squares.
+
+    along: the setting. logarithmic: of ln quantity over ln setting, which is an exponent. Infinities are left out, and
+    a seed with fewer than two points has no slope.
+    """
+
+    of: Where
+    along: str
+    logarithmic: bool = False
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        own = runs[matching(runs, self.of) & (runs["seed"] < TUNING)]
+        points = pd.DataFrame({"x": own[self.along], "y": _column(own, self.quantity), "seed": own["seed"]})
+        points = points.astype(float)
+        if self.logarithmic:
+            points[["x", "y"]] = np.log(points[["x", "y"]])
+        points = points[np.isfinite(points[["x", "y"]]).all(axis=1)]
+        slopes = {
+            seed: float(linregress(part["x"], part["y"]).slope)
+            for seed, part in points.groupby("seed")
+            if part["x"].nunique() > 1
+        }
+        power = "exponent of" if self.logarithmic else "slope of"
+        name = named(self.of)
+        return _over(pd.Series(slopes, dtype=float), self), f"{power} {self.quantity} over {self.along}: {name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankCorrelation(Rule):
+    """Spearman's correlation over groups of runs, between the typical values of two quantities; bootstrap over groups.
+
+    between: the other quantity. of: which runs. over: settings; runs that agree in them are one group. absolute:
+    whether the size of `between` is meant, without its sign.
+    """
+
+    between: str
+    of: Where
+    over: Sequence[str]
+    absolute: bool = False
+    least, of_what = 6, "groups"
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        own = runs[matching(runs, self.of) & (runs["seed"] < TUNING)]
+        x = _column(own, self.between)
+        pairs = own.assign(x=x.abs() if self.absolute else x, y=_column(own, self.quantity)).dropna(subset=["x", "y"])
+        if pairs["seed"].nunique() < LEAST_SEEDS:
+            raise NoSuchRule(f"{pairs['seed'].nunique()} of at least {LEAST_SEEDS} seeds decide nothing")
+        groups = pairs.groupby(list(self.over), dropna=False)[["x", "y"]].median()
+        random = generator(0, "rank correlation", self.says)
+        value, low, high = rank_correlation(groups["x"].to_numpy(), groups["y"].to_numpy(), random)
+        size = "size of " if self.absolute else ""
+        what = f"rank correlation of {self.quantity} with {size}{self.between} over {', '.join(self.over)}"
+        return Estimate(value, low, high, len(groups)), what
+
+
+RULES = {"level": Level, "difference": Difference, "ratio": Ratio, "slope": Slope, "rank_correlation": RankCorrelation}
+
+
+def rule(node: Mapping[str, Any]) -> Rule:
+    """A rule from an experiment's yaml: `rule` names its kind, the rest are its fields. Raises NoSuchRule."""
+    given = dict(node)
+    kind = RULES.get(given.pop("rule", None))
+    if kind is None:
+        raise NoSuchRule(f"rule={node.get('rule')}: must be one of {', '.join(RULES)}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise NoSuchRule(f"rule={node['rule']}: {str(error).rpartition('__init__() ')[2]}") from None
+
+
+def matching(runs: pd.DataFrame, where: Where) -> pd.Series:
+    """Which runs have these settings, one value of each or one of several. Raises NoSuchRule for a key none has."""
+    found = pd.Series(True, runs.index)
+    for key, value in where.items():
+        if key not in runs:
+            raise NoSuchRule(f"{key}: these runs have no such setting")
+        found &= runs[key].isin(value if isinstance(value, list) else [value])
+    return found
+
+
+def named(where: Where) -> str:
+    """Settings in words: `irnn, clipped at 1`."""
+    return ", ".join(_named(key, value) for key, value in where.items())
+
+
+def _named(key: str, value: Any) -> str:
+    told = " or ".join(map(text_of, value)) if isinstance(value, list) else text_of(value)
+    if key == "cell":
+        return told
+    if key == "clipping.threshold":
+        return "no clipping" if told == "inf" else f"clipped at {told}"
+    return f"{key.rpartition('.')[2]}={told}" if key != "clipping" or told != NO_CLIPPING else "no clipping"
+
+
+def _over(values: pd.Series, rule: Rule) -> Estimate:
+    """The typical value of one number for each seed."""
+    return over_seeds(pd.DataFrame({"seed": values.index, "value": values.to_numpy()}), rule.says)
+
+
+def _finite(values: pd.Series) -> pd.Series:
+    return values[np.isfinite(values)]
+
+
+def _column(runs: pd.DataFrame, quantity: str) -> pd.Series:
+    if quantity not in runs:
+        raise NoSuchRule(f"these runs have no {quantity}")
+    return runs[quantity].astype(float)
+
+
+def _rounded(value: float) -> str:
+    if np.isnan(value):
+        return "unknown"
+    return two_digits(value).replace("–", "-∞") if np.isfinite(value) else ("∞" if value > 0 else "-∞")

@@ -1,0 +1,285 @@
+"""Answers: every rule against an independent computation, and an answer that changes with the data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import spearmanr
+
+from bench import answer as command
+from bench.analysis.answers.answer import Question, answer, question, questions
+from bench.analysis.answers.behind import figures
+from bench.analysis.answers.quantities import quantities
+from bench.analysis.answers.rules import FAILS, HOLDS, RULES, UNDECIDED, NoSuchRule, rule
+from bench.analysis.figures.figure import all_figures
+from bench.analysis.statistics.resampling import FEWEST, generator, rank_correlation
+from bench.analysis.statistics.summaries import share_difference, wilson
+from bench.runs.tables import load
+from tests.conftest import CONF
+
+SEEDS = 12
+
+
+def table(**columns):
+    """Runs of two cells with twelve seeds each; a column is a number for each cell, or a list for each."""
+    rows = []
+    for cell in ("tanh", "lstm"):
+        for seed in range(SEEDS):
+            own = {name: of[cell][seed] if isinstance(of[cell], list) else of[cell] for name, of in columns.items()}
+            rows.append({"run": f"{cell}{seed}", "cell": cell, "seed": seed, **own})
+    return pd.DataFrame(rows)
+
+
+def read(runs, kind, **fields):
+    return rule({"rule": kind, "says": "so", **fields}).read(runs)
+
+
+TANH, LSTM = {"cell": "tanh"}, {"cell": "lstm"}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "published"),
+    [  # Newcombe 1998, table II
+        ((56, 70), (48, 80), (0.0524, 0.3339)),
+        ((9, 10), (3, 10), (0.1705, 0.8090)),
+        ((6, 7), (2, 7), (0.0582, 0.8062)),
+        ((10, 10), (0, 10), (0.6075, 1.0)),
+    ],
+)
+def test_the_interval_of_a_difference_of_shares_is_the_published_one(a, b, published):
+    assert share_difference(a, b) == pytest.approx(published, abs=5e-5)
+
+
+def test_a_rank_correlation_is_scipys_and_its_interval_covers_it():
+    random = np.random.default_rng(0)
+    x = random.standard_normal(20)
+    y = x + 0.5 * random.standard_normal(20)
+    value, low, high = rank_correlation(x, y, generator(0, "test"))
+    assert value == pytest.approx(spearmanr(x, y).statistic)
+    assert low < value < high <= 1
+    assert rank_correlation(x, -y, generator(0, "test"))[0] == pytest.approx(-value)
+    y[0] = np.inf  # has a rank: the greatest
+    assert rank_correlation(x, y, generator(0, "test"))[0] == pytest.approx(spearmanr(x, np.minimum(y, 99)).statistic)
+    assert rank_correlation(x[: FEWEST - 1], y[: FEWEST - 1], generator(0, "test"))[1:] == (-np.inf, np.inf)
+    assert np.isnan(rank_correlation(np.ones(9), x[:9], generator(0, "test"))[0])
+
+
+def test_a_level_of_shares_is_wilsons():
+    solved = [1.0] * 10 + [0.0] * 2
+    found = read(table(solved={"tanh": 0.0, "lstm": solved}), "level", quantity="solved", of=LSTM, above=0.5)
+    low, high = wilson(10, 12)
+    assert (found.estimate.low, found.estimate.high) == (low, high)
+    assert found.verdict == HOLDS
+    assert "lstm 10/12" in found.sentence
+
+
+def test_a_difference_of_numbers_is_paired_by_seed():
+    """Groups that lie far apart seed by seed and overlap as a whole; shuffled, the difference is drowned."""
+    base = [float(k) for k in range(SEEDS)]
+    runs = table(score={"tanh": base, "lstm": [value + 0.5 for value in base]})
+    found = read(runs, "difference", quantity="score", of=LSTM, less=TANH, above=0.4, below=0.6)
+    assert found.estimate.value == found.estimate.low == found.estimate.high == 0.5
+    assert found.verdict == HOLDS
+    rolled = table(score={"tanh": base, "lstm": [value + 0.5 for value in base[::-1]]})
+    wide = read(rolled, "difference", quantity="score", of=LSTM, less=TANH, above=0.4, below=0.6)
+    assert wide.estimate.low < 0 < wide.estimate.high
+    assert wide.verdict == UNDECIDED
+
+
+def test_a_ratio_is_exp_of_the_difference_of_logarithms():
+    times = [100.0 * 1.1**k for k in range(SEEDS)]
+    runs = table(**{"updates to solve": {"tanh": times, "lstm": [3 * time for time in times]}})
+    found = read(runs, "ratio", quantity="updates to solve", of=LSTM, over=TANH, above=2.9)
+    assert (found.estimate.value, found.estimate.low) == pytest.approx((3, 3))
+    assert found.verdict == HOLDS
+    never = table(**{"updates to solve": {"tanh": times, "lstm": [np.inf] * 3 + times[3:]}})
+    assert (
+        read(never, "ratio", quantity="updates to solve", of=LSTM, over=TANH, above=0.5).verdict == UNDECIDED
+    )  # n = 9
+
+
+def test_a_growth_exponent_is_that_of_the_power_law_it_was_made_from():
+    rows = [
+        {"cell": "tanh", "seed": seed, "task.length": length, "updates to solve": (2 + seed) * length**1.5}
+        for seed in range(SEEDS)
+        for length in (25, 35, 50)
+    ]
+    rows[0]["updates to solve"] = np.inf  # never: no point
+    runs = pd.DataFrame(rows)
+    exponent = {"quantity": "updates to solve", "of": TANH, "along": "task.length", "logarithmic": True}
+    found = read(runs, "slope", **exponent, above=1.4, below=1.6)
+    assert asdict(found.estimate) == pytest.approx({"value": 1.5, "low": 1.5, "high": 1.5, "n": SEEDS})
+    assert found.verdict == HOLDS
+    assert read(runs, "slope", **exponent, above=2.0).verdict == FAILS
+
+
+def test_a_rank_correlation_over_groups_is_that_of_their_medians():
+    random = np.random.default_rng(1)
+    rows = [
+        {
+            "initializer": f"start {k}",
+            "seed": seed,
+            "decay rate at start": -k,
+            "score": -0.1 * k + 0.01 * random.random(),
+        }
+        for k in range(8)
+        for seed in range(SEEDS)
+    ]
+    asked = {"between": "decay rate at start", "quantity": "score", "of": {}, "over": ["initializer"]}
+    found = read(pd.DataFrame(rows), "rank_correlation", **asked, above=0.5)
+    assert (found.estimate.value, found.estimate.n, found.verdict) == (pytest.approx(1.0), 8, HOLDS)
+    assert read(pd.DataFrame(rows), "rank_correlation", **asked, absolute=True, above=0).verdict == FAILS
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.9, HOLDS), (-0.5, 0.0, FAILS), (1.0, 1.5, FAILS), (-0.1, 0.5, UNDECIDED), (0.5, 1.1, UNDECIDED)],
+)
+def test_a_verdict_is_where_the_interval_lies(low, high, verdict):
+    """Predicted: between 0 and 1. An interval that ends on a bound from outside lies outside."""
+    one = rule({"rule": "level", "says": "so", "quantity": "score", "of": {}, "above": 0, "below": 1})
+    estimate = read(table(score={"tanh": 0.0, "lstm": 0.0}), "level", quantity="score", of=TANH, above=0).estimate
+    assert one.verdict(type(estimate)((low + high) / 2, low, high, 10)) == verdict
+    assert one.verdict(type(estimate)((low + high) / 2, low, high, 9)) == UNDECIDED
+
+
+def test_settings_are_chosen_on_tuning_seeds_and_reported_on_others():
+    """On the tuning seeds .1 is best, on the others .01: what is reported is .1."""
+    rows = [
+        {"cell": "tanh", "seed": seed, "optimizer.lr": lr, "score": (lr if seed >= 100 else 1 - lr) + 1e-4 * seed}
+        for lr in (0.01, 0.1)
+        for seed in (*range(SEEDS), 100, 101, 102)
+    ]
+    found = read(pd.DataFrame(rows), "level", quantity="score", of=TANH, choose=["optimizer.lr"], above=0.8)
+    assert found.estimate.value == pytest.approx(0.9, abs=0.01)
+    assert "at lr=0.1" in found.sentence
+    untuned = pd.DataFrame(rows)[lambda runs: runs["seed"] < 100]
+    with pytest.raises(NoSuchRule, match="no run has a seed from 100 on"):
+        read(untuned, "level", quantity="score", of=TANH, choose=["optimizer.lr"], above=0.8)
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"rule": "levle"}, "rule=levle: must be one of level, difference"),
+        ({"rule": "level", "says": "so", "quantity": "solved", "of": {}}, "so: predicts nothing"),
+        ({"rule": "level", "says": "so", "quantity": "solved", "above": 0}, "rule=level: missing 1 required"),
+        ({"rule": "level", "says": "so", "quantity": "solved", "of": {}, "abov": 0}, "rule=level: got an unexpected"),
+    ],
+)
+def test_a_rule_that_is_none_is_one_line(node, said):
+    with pytest.raises(NoSuchRule, match=said):
+        rule(node)
+
+
+# --- whole answers, of made-up results
+
+
+@pytest.fixture(scope="module")
+def twelve(make_up, tmp_path_factory):
+    """Adding at one threshold, twelve seeds of tanh, which forgets, and of LSTM, which learns."""
+    return make_up(tmp_path_factory.mktemp("answers") / "mine", {"adding": 40}, ["tanh", "lstm"], [1.0], seeds=SEEDS)
+
+
+ASKED = Question(
+    "mine",
+    "Does an LSTM solve what tanh does not?",
+    "it solves it more often",
+    {"success": {}, "scores": {"hue": "cell"}},
+    (
+        rule({"rule": "difference", "says": "more", "quantity": "solved", "of": LSTM, "less": TANH, "above": 0.3}),
+        rule({"rule": "level", "says": "decays", "quantity": "decay rate at start", "of": TANH, "below": -0.2}),
+    ),
+)
+
+
+def test_an_answer_changes_with_the_data(twelve):
+    results = load(twelve)
+    found = answer(ASKED, results)
+    assert (found.verdict, found.n) == (HOLDS, 2 * SEEDS)
+    assert found.lines()[:2] == [ASKED.question, "holds: it solves it more often"]
+    assert "lstm 12/12 less tanh 0/12: 1.0 [0.66, 1.0], n = 12 seeds, predicted above 0.3" in found.lines()[2]
+    runs = results.runs
+    swapped = runs.assign(outcome=runs["outcome"].map({"solved": "stuck", "stuck": "solved"}))
+    assert answer(ASKED, results.replaced(runs=swapped)).verdict == FAILS
+    half = runs.assign(outcome=runs["outcome"].mask((runs["cell"] == "lstm") & (runs["seed"] >= 5), "hopeless"))
+    assert answer(ASKED, results.replaced(runs=half)).verdict == UNDECIDED
+    few = results.of(set(runs.loc[runs["seed"] < 9, "run"]))
+    assert answer(ASKED, few).verdict == UNDECIDED
+    assert "9 of at least 10 seeds decide nothing" in answer(ASKED, few).lines()[2]
+    alone = results.of(set(runs.loc[runs["cell"] == "tanh", "run"]))
+    assert answer(ASKED, alone).parts[0] == ("more", UNDECIDED, "no run with lstm has solved")
+
+
+def test_quantities_are_those_that_the_results_were_made_with(twelve):
+    """tanh was made with -.4 nats a step, LSTM with -.08, and radii 1.5 times smaller than norms."""
+    results = load(twelve)
+    found = quantities(results).join(results.runs.set_index("run")[["cell", "mean_lag"]])
+    tanh, lstm = (found[found["cell"] == cell] for cell in ("tanh", "lstm"))
+    assert tanh["decay rate at start"].median() == pytest.approx(-0.4, abs=0.02)
+    assert lstm["decay rate at start"].median() == pytest.approx(-0.08, abs=0.02)
+    assert lstm["gradient left at start"].median() == pytest.approx(-0.08 * 30, abs=0.5)
+    assert tanh["radius at start"].between(0.58, 0.6).all()
+    assert tanh["largest radius"].between(0.92, 0.95).all()
+    bound = np.log(1.5 * tanh["radius at start"] / 4)
+    pd.testing.assert_series_equal(
+        tanh["excess over sigmoid bound at start"], tanh["decay rate at start"] - bound, check_names=False
+    )
+    assert lstm[["radius at start", "excess over sigmoid bound at start"]].isna().all(axis=None)  # four weights
+    assert np.isinf(tanh["updates to solve"]).all()
+
+
+def test_the_figures_behind_an_answer_are_of_the_reported_runs(twelve, make_up, tmp_path):
+    results = load(twelve)
+    drawn, without = figures(ASKED, results)
+    assert [plot.name for plot in drawn] == ["success", "scores"]
+    assert without == []
+    tuning = results.replaced(runs=results.runs.assign(seed=results.runs["seed"].replace(11, 100)))
+    assert figures(ASKED, tuning)[0][0].data["n"].tolist() == [SEEDS - 1] * 2
+
+
+# --- the command and the experiments of the suite
+
+
+def test_the_command_prints_the_answer_and_what_is_missing(twelve, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "question", lambda name: ASKED)
+    assert command.main(["mine", "--results", str(twelve)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "holds: it solves it more often"
+    assert said[-2:] == [str(twelve / "report" / "figures" / f"{name}.png") for name in ("success", "scores")]
+    assert (twelve / "report" / "figures" / "success.png").exists()
+    assert command.main(["mine", "--results", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'nowhere'}: holds no finished run; python -m bench experiment=mine trains them\n"
+    )
+
+
+def test_an_experiment_that_asks_nothing_is_one_line(capsys):
+    assert command.main(["transport"]) == 2
+    assert capsys.readouterr().err.startswith("transport: asks nothing; these do: claim_")
+
+
+@pytest.mark.parametrize("name", questions())
+def test_a_question_of_the_suite_can_be_read(name):
+    """Its rules are rules and name quantities that there are, its figures are figures, and its groups differ."""
+    asked = question(name)
+    assert asked.question.endswith("?")
+    assert asked.rules
+    assert set(asked.figures) <= {figure.name for figure in all_figures()}
+    documented = quantities.__doc__
+    for one in asked.rules:
+        assert one.quantity.replace("at end", "at start") in documented or one.quantity in documented
+        assert asdict(one).get("of") != asdict(one).get("less", asdict(one).get("over", "none"))
+
+
+def test_every_claim_asks_something():
+    assert {path.stem for path in (CONF / "experiment").glob("claim_*.yaml")} <= set(questions())
+    assert all(set(yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["asks"]) for name in questions())
+
+
+def test_every_kind_of_rule_is_used():
+    assert {type(one) for name in questions() for one in question(name).rules} == set(RULES.values())
