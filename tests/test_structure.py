@@ -101,6 +101,7 @@ def test_commands_are_short(path):
     [
         "bench.runs.tables",
         "bench.report",
+        "bench.answer",
         "bench.reference",
         "bench.status",
         "bench.show.picture",

@@ -14,7 +14,7 @@ from bench import answer as command
 from bench.analysis.answers.answer import Question, answer, question, questions
 from bench.analysis.answers.behind import figures
 from bench.analysis.answers.quantities import quantities
-from bench.analysis.answers.rules import FAILS, HOLDS, RULES, UNDECIDED, NoSuchRule, rule
+from bench.analysis.answers.rules import FAILS, HOLDS, UNDECIDED, NoSuchRule, rule
 from bench.analysis.figures.figure import all_figures
 from bench.analysis.statistics.resampling import FEWEST, generator, rank_correlation
 from bench.analysis.statistics.summaries import share_difference, wilson
@@ -279,7 +279,3 @@ def test_a_question_of_the_suite_can_be_read(name):
 def test_every_claim_asks_something():
     assert {path.stem for path in (CONF / "experiment").glob("claim_*.yaml")} <= set(questions())
     assert all(set(yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["asks"]) for name in questions())
-
-
-def test_every_kind_of_rule_is_used():
-    assert {type(one) for name in questions() for one in question(name).rules} == set(RULES.values())

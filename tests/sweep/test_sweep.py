@@ -315,7 +315,7 @@ def test_the_pace_of_a_pack_is_that_of_its_later_updates(monkeypatch):
             return super().finish()
 
     monkeypatch.setattr(planning, "Training", Clocked)
-    monkeypatch.setattr(planning.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(planning.time, "process_time", lambda: clock[0])
     for length in (10, 40):
         job = checked_job(composed("engine=batched", "cell.hidden=8", "device=cpu", f"task.length={length}"))
         assert planning.pace([job]) == planning.Pace(update=length, sequence=16 / CHUNK)

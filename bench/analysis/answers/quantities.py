@@ -20,7 +20,8 @@ def quantities(results: Tables) -> pd.DataFrame:
     """One row per run, indexed by its id, and a column for each quantity that was measured; NaN where a run has none.
 
     solved, diverged, hopeless: whether it ended so; what has solved once has solved.
-    score: skill clipped to [0, 1], 0 for a run that diverged, died or failed. accuracy: on fresh sequences, at the end.
+    skill: on fresh sequences, at the end. accuracy: likewise.
+    score: skill clipped to [0, 1], 0 for a run that diverged, died or failed.
     training accuracy: on a fixed part of a training set, at the last evaluation, 0 for a run that diverged.
     updates to solve: infinite for a run that never does.
     gradient left at start, at end: ln gamma at the mean lag of the cue; 0 is all of it.
@@ -38,6 +39,7 @@ def quantities(results: Tables) -> pd.DataFrame:
             "solved": success(runs["outcome"]),
             "diverged": runs["outcome"] == "diverged",
             "hopeless": runs["outcome"] == "hopeless",
+            "skill": runs["final_skill"],
             "score": score(runs["final_skill"], runs["outcome"]),
             "accuracy": runs["final_accuracy"].fillna(0.0),
             "updates to solve": runs["solved_at"].astype(float).fillna(np.inf),

@@ -197,8 +197,8 @@ class Ratio(Rule):
     def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
         a, b = self.sample(runs, self.of), self.sample(runs, self.over)
         found = _over(_finite(np.log(a.values) - np.log(b.values)), self)
-        ends = (float(np.exp(end)) for end in (found.value, found.low, found.high))
-        return Estimate(*ends, found.n), f"{self.quantity}: {a.number()} over {b.number()}"
+        value, low, high = (float(np.exp(end)) for end in (found.value, found.low, found.high))
+        return Estimate(value, low, high, found.n), f"{self.quantity}: {a.number()} over {b.number()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,13 +258,19 @@ class RankCorrelation(Rule):
         return Estimate(value, low, high, len(groups)), what
 
 
-RULES = {"level": Level, "difference": Difference, "ratio": Ratio, "slope": Slope, "rank_correlation": RankCorrelation}
+RULES: dict[str, type[Rule]] = {
+    "level": Level,
+    "difference": Difference,
+    "ratio": Ratio,
+    "slope": Slope,
+    "rank_correlation": RankCorrelation,
+}
 
 
 def rule(node: Mapping[str, Any]) -> Rule:
     """A rule from an experiment's yaml: `rule` names its kind, the rest are its fields. Raises NoSuchRule."""
     given = dict(node)
-    kind = RULES.get(given.pop("rule", None))
+    kind = RULES.get(given.pop("rule", ""))
     if kind is None:
         raise NoSuchRule(f"rule={node.get('rule')}: must be one of {', '.join(RULES)}")
     try:
