@@ -48,10 +48,10 @@ def turned(images: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     cosine, sine = cosines[..., None, None], sines[..., None, None]
     from_row = (cosine * y + sine * x + (rows + 1) / 2).clamp(0, rows + 1)
     from_column = (cosine * x - sine * y + (columns + 1) / 2).clamp(0, columns + 1)
-    total = torch.zeros_like(images)
-    for row in (from_row.floor(), from_row.floor() + 1):
-        for place in (from_column.floor(), from_column.floor() + 1):
-            share = ((1 - (from_row - row).abs()) * (1 - (from_column - place).abs())).to(images.dtype)
-            at = row.clamp(max=rows + 1) * (columns + 2) + place.clamp(max=columns + 1)
-            total += share * framed.take_along_dim(at.long().flatten(-2), dim=-1).unflatten(-1, (rows, columns))
-    return total
+    row, place = (at.floor()[..., None, :, :] for at in (from_row, from_column))
+    row, place = (torch.cat((at, at + 1), dim=-3) for at in (row, place))  # the two next to it, [..., 2, rows, columns]
+    of_row, of_column = 1 - (from_row[..., None, :, :] - row).abs(), 1 - (from_column[..., None, :, :] - place).abs()
+    shares = (of_row[..., :, None, :, :] * of_column[..., None, :, :, :]).to(images.dtype)
+    row, place = row.clamp(max=rows + 1), place.clamp(max=columns + 1)
+    at = (row[..., :, None, :, :] * (columns + 2) + place[..., None, :, :, :]).long()
+    return (shares * framed.gather(-1, at.flatten(-4)).view_as(shares)).sum((-4, -3))
