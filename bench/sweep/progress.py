@@ -53,7 +53,10 @@ class SweepProgress:
     def advance(self, standing: Mapping[str, tuple[int, bool]]) -> None:
         """So many updates are done of some runs, and some of them have solved their task."""
         for run, (update, solved) in standing.items():
-            self._bar.update(update - self._done.get(run, 0))
+            step = update - self._done.get(run, 0)
+            if step < 0:  # it has begun anew: its checkpoint was of no use
+                self._before -= self._done[run]
+            self._bar.update(step)
             self._done[run] = update
             if solved:
                 self._solved.add(run)

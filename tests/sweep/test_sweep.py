@@ -328,16 +328,28 @@ def test_packs_side_by_side_end_with_the_last():
     assert planning.makespan([], 2) == 0
 
 
-def test_a_sweep_that_has_no_pace_yet_makes_no_forecast(monkeypatch, caplog):
+def progress_said(monkeypatch, caplog, done, standing):
+    """What the log says of two runs of 100 updates; done: of them before. standing: seconds and updates of one."""
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(progress, "tqdm", lambda **rest: SimpleNamespace(update=lambda done: None, disable=True))
     caplog.set_level("INFO")
-    with_bar = SweepProgress({"a": 100, "b": 100}, {}).__enter__()
-    for seconds, update in ((31, 0), (62, 62)):
+    with_bar = SweepProgress({"a": 100, "b": 100}, done).__enter__()
+    for seconds, update in standing:
         clock[0] = seconds
         with_bar.advance({"a": (update, False)})
-    assert caplog.messages == [
+    return caplog.messages
+
+
+def test_a_run_that_begins_anew_counts_from_there(monkeypatch, caplog):
+    """Its checkpoint said 80 updates, but was of no use."""
+    assert progress_said(monkeypatch, caplog, {"a": 80}, ((31, 31),)) == [
+        "0 of 2 replicas done, 16 % of the updates at 1 per second, 169 s left, 0 % solved"
+    ]
+
+
+def test_a_sweep_that_has_no_pace_yet_makes_no_forecast(monkeypatch, caplog):
+    assert progress_said(monkeypatch, caplog, {}, ((31, 0), (62, 62))) == [
         "0 of 2 replicas done, 0 % of the updates at 0 per second, 0 % solved",
         "0 of 2 replicas done, 31 % of the updates at 1 per second, 138 s left, 0 % solved",
     ]
