@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from bench.analysis import tables as made
 from bench.analysis.report.asked import command_lines, question
 from bench.analysis.report.differences import differences
-from bench.analysis.report.findings import findings, in_short, share, smallness
+from bench.analysis.report.findings import TOLERANCE, TOLERANCES, TOLERANT, findings, in_short, share, smallness, words
 from bench.analysis.report.groups import GROUPS, HEALTH, LEARNED, WHY, group_of
 from bench.analysis.settings import distinguished
 from bench.analysis.statistics.mechanism import (
@@ -24,6 +26,7 @@ from bench.analysis.statistics.mechanism import (
     over_seeds,
 )
 from bench.analysis.statistics.summaries import wilson
+from bench.jobs.compose import example
 from bench.runs.tables import Tables, load
 
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of the made-up runs, at the start
@@ -101,6 +104,25 @@ def test_that_n_is_small_is_said_with_the_intervals_of_all_and_nothing(results):
         "5 seeds of each setting: 5/5 solved is a rate of 0.57 to 1, 0/5 one of 0 to 0.43"
     )
     assert "Below 5 seeds nothing has an interval" in smallness(runs[runs["seed"] < 3])
+
+
+def test_words_that_would_mislead_are_explained_with_the_tolerance_of_the_task(results):
+    told = words(results.runs)
+    assert "Accuracy is on adding the share of answers with |error| < 0.04." in told
+    assert "Seconds: a run's share of the time of its pack" in told
+    assert "(pascanu) the share of answers with |error| < 0.2" in words(
+        results.runs.assign(**{"task.variant": "pascanu"})
+    )
+    assert "Accuracy" not in words(results.runs.assign(task="copying"))
+
+
+def test_the_tolerances_are_those_of_the_tasks():
+    tasks = Path(__file__).parents[2] / "tasks"
+    assert {path.stem for path in tasks.glob("*.py") if "def tolerance" in path.read_text()} == set(TOLERANT)
+    for name in TOLERANT:
+        for variant in ("halves", *TOLERANCES):
+            task = example(f"task/{name}", variant=variant)
+            assert task.tolerance == TOLERANCES.get(variant, TOLERANCE)
 
 
 # Why

@@ -494,3 +494,11 @@ def test_a_gif_is_written_where_it_is_asked_for(make_up, tmp_path):
         assert main([str(one), "--out", str(tmp_path / "out"), "--only", "eigenvalues", *asked]) == 0
         page = (tmp_path / "out" / "report.html").read_text()
         assert ("eigenvalues.gif" in page) == (tmp_path / "out" / "figures" / "eigenvalues.gif").exists() == bool(asked)
+
+
+def test_a_figure_says_the_command_that_draws_it_again(page, results):
+    commands = [
+        button["data-copy"] for button in page.all("button") if "command of" in (button.get("aria-label") or "")
+    ]
+    assert f"python -m bench.report {results} --only success" in commands
+    assert len(commands) == len(FIGURES)

@@ -83,8 +83,11 @@
     const inner = make("div");
     inner.setAttribute("role", "img");
     inner.setAttribute("aria-label", label);
+    inner.append(make("div"));
     place.append(inner);
-    const { view } = await window.vegaEmbed(inner, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", ...spec }, options);
+    [place.tabIndex, place.ariaLabel] = [0, "Interactive figure"]; // it may scroll sideways
+    place.setAttribute("role", "group");
+    const { view } = await window.vegaEmbed(inner.firstChild, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", description: label, ...spec }, options);
     return view;
   };
   const say = (place, text) => place.replaceChildren(make("p", { className: "note", textContent: text }));
@@ -319,7 +322,7 @@
   };
   const small = (grid, title, render) => {
     const place = make("div", { className: "chart" });
-    grid.append(make("div", {}, make("h4", { textContent: title }), place));
+    grid.append(make("div", {}, make("h3", { textContent: title }), place));
     return render(place);
   };
   const lineChart = (place, rows, { y, log, share, line, by, axis }) => draw(place, {
@@ -370,7 +373,7 @@
     if (run.cloud) {
       const box = make("div", { className: "wide" });
       grid.append(box);
-      box.append(make("h4", { textContent: "eigenvalues of the recurrent weights" }));
+      box.append(make("h3", { textContent: "eigenvalues of the recurrent weights" }));
       live(box, (at, bar) => {
         const [slider, output] = sliderOf(bar, "Update", run.cloud.updates, run.cloud.updates.length - 1);
         return () => { output.textContent = `${run.cloud.updates[slider.value]}`; return drawClouds(at, [{ run, name: "", color: colorOf(run.cell) }], run.cloud.updates[slider.value], `Eigenvalues of run ${id} with the unit circle.`); };

@@ -32,6 +32,9 @@ from bench.analysis.table import two_digits
 from bench.runs.tables import Tables
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+TOLERANT = ("adding", "multiplication")  # tasks whose answers are numbers, and right within a tolerance
+TOLERANCES = {"pascanu": 0.2}  # by variant
+TOLERANCE = 0.04
 MOST_CELLS = 8  # that are told in short
 ENOUGH_SEEDS = 20  # where settings are compared
 LEAST_PERCENT, MOST_PERCENT = 0.001, 10.0  # shares within are written in percent, others as powers of ten
@@ -113,6 +116,21 @@ def in_short(runs: pd.DataFrame) -> str:
     told = [f"{cell} in {count} of {n}" for cell, count, n in ordered.itertuples()]
     more = f", and {len(told) - MOST_CELLS} more" if len(told) > MOST_CELLS else ""
     return f"Runs that solved their task: {', '.join(told[:MOST_CELLS])}{more}."
+
+
+def words(runs: pd.DataFrame) -> str:
+    """What accuracy and seconds mean in these runs, where the words alone would mislead.
+
+    runs: as loaded, with the names of tasks.
+    """
+    told = []
+    for task in TOLERANT:
+        own = runs[runs["task"] == task]
+        for variant in own.get("task.variant", pd.Series("", own.index)).unique():
+            name = f"{task} ({variant})" if variant in TOLERANCES else task
+            told.append(f"{name} the share of answers with |error| < {TOLERANCES.get(variant, TOLERANCE):g}")
+    accuracy = [f"Accuracy is on {' and on '.join(dict.fromkeys(told))}."] if told else []
+    return " ".join([*accuracy, "Seconds: a run's share of the time of its pack, runs that trained together."])
 
 
 def smallness(runs: pd.DataFrame) -> str:

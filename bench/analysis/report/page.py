@@ -22,7 +22,7 @@ from bench.analysis.report.asked import command_lines, question
 from bench.analysis.report.claims import claims
 from bench.analysis.report.detail import detail, packed
 from bench.analysis.report.differences import differences
-from bench.analysis.report.findings import findings, in_short, smallness
+from bench.analysis.report.findings import findings, in_short, smallness, words
 from bench.analysis.report.groups import CLIPPING, GROUPS, HEALTH, LEARNED, group_of
 from bench.analysis.report.interactive import library
 from bench.analysis.settings import SETTING, described, levels, settings_of
@@ -51,10 +51,11 @@ def write(
     left_out: dict[str, str],
     made: Sequence[Table],
     folder: Path,
+    command: str = "python -m bench.report",
 ) -> Path:
     """Write report.html into `folder`, where the files of the figures and tables already are.
 
-    runs: as `settings.distinguished` returns them.
+    runs: as `settings.distinguished` returns them. command: makes this report again.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -74,11 +75,12 @@ def write(
         in_short=in_short(runs),
         smallness=smallness(runs),
         common=captions.common(runs),
+        words=words(results.runs),
         solved_rule=captions.solved_rule(runs),
         findings=findings(runs, results, numbers["estimates"]),
         absences=absences(results),
         axes={axis: list(map(str, levels(runs[axis]))) for axis in SETTING},
-        groups=_groups(runs, drawn, made, folder),
+        groups=_groups(runs, drawn, made, folder, command),
         claims=claims(results.runs),
         extensions=EXTENSIONS,
         left_out=left_out,
@@ -102,7 +104,9 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _groups(runs: pd.DataFrame, drawn: Sequence[Drawn], made: Sequence[Table], folder: Path) -> list[dict[str, Any]]:
+def _groups(
+    runs: pd.DataFrame, drawn: Sequence[Drawn], made: Sequence[Table], folder: Path, command: str
+) -> list[dict[str, Any]]:
     """The parts of the page that have something to show, each with its warnings, figures and tables."""
     told = {LEARNED: beyond(made), HEALTH: warnings(runs)}
     groups = [
@@ -110,7 +114,7 @@ def _groups(runs: pd.DataFrame, drawn: Sequence[Drawn], made: Sequence[Table], f
             "name": name,
             "id": id_,
             "told": told.get(name, []),
-            "figures": [_figure(one.plot, folder) for one in drawn if group_of(one.needs) == name],
+            "figures": [_figure(one.plot, folder, command) for one in drawn if group_of(one.needs) == name],
             "tables": [_table(table, runs) for table in made if group_of({table.name} & {CLIPPING}) == name],
         }
         for name, id_ in GROUPS.items()
@@ -150,14 +154,18 @@ def _affected(runs: pd.DataFrame, those: pd.Series) -> tuple[str, str] | None:
     return f"{those.sum()} of {len(runs)} runs", where
 
 
-def _figure(plot: Plot, folder: Path) -> dict[str, Any]:
+def _figure(plot: Plot, folder: Path, command: str) -> dict[str, Any]:
     """A figure with its images within the page: inline, the ids of several figures would clash."""
     images = []
     for figure, stem in zip(plot.figures, plot.stems, strict=True):
         svg = base64.b64encode((folder / "figures" / f"{stem}.svg").read_bytes()).decode()
         width, height = (round(inches * DOTS) for inches in figure.get_size_inches())
         images.append({"source": f"data:image/svg+xml;base64,{svg}", "width": width, "height": height})
-    return {"plot": plot, "images": images, "copies": {"the caption": plot.caption}}
+    return {
+        "plot": plot,
+        "images": images,
+        "copies": {"caption": plot.caption, "command": f"{command} --only {plot.name}"},
+    }
 
 
 def _table(table: Table, runs: pd.DataFrame) -> dict[str, Any]:

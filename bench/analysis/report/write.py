@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,7 +79,15 @@ def write(
         _forget(folder / "figures", name)
     for name in without:
         _forget(folder / "tables", name)
-    return Report(page.write(runs, results, drawn, left_out, made, folder), made[0], absences(results))
+    command = _command(results.runs, {"style": style, "hue": hue, "row": row, "col": col, "x": x})
+    return Report(page.write(runs, results, drawn, left_out, made, folder, command), made[0], absences(results))
+
+
+def _command(runs: pd.DataFrame, options: Mapping[str, str | None]) -> str:
+    """The command line that makes such a report again, of the folders that are there."""
+    folders = [folder for folder in dict.fromkeys(runs["folder"]) if Path(folder).is_dir()]
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None and value != "paper"]
+    return shlex.join(["python", "-m", "bench.report", *folders, *given])
 
 
 def _forget(folder: Path, name: str) -> None:
