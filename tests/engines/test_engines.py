@@ -144,7 +144,7 @@ def test_a_padded_batch_is_its_sequences_one_by_one_without_padding(engine, cell
             gradient[r] += solo.gradient[0] / 4
             assert_close(answers[r, b], program.answers(flat[r : r + 1], alone).outputs[0, 0])
             for name, norms in solo.trace.items():
-                assert torch.allclose(padded.trace[name][r, b], norms[0, 0, -task.least_steps :], rtol=1e-10)
+                assert torch.allclose(padded.trace[name][r, b], norms[0, 0, -task.least_steps :], rtol=1e-9)
     assert_close(padded.loss, loss)
     assert_close(padded.gradient, gradient)
 
@@ -204,6 +204,7 @@ def test_eager_gradient_agrees_with_finite_differences(cell_name, task_name):
         slope, check = (slope_along(program, flat, batch, direction, step) for step in (2e-6, 1e-6))
         smooth = torch.isclose(slope, check, rtol=1e-5, atol=1e-8)  # no kink or jump lies between
         assert smooth.sum() >= len(SEEDS) - 1
+        slope = check + (check - slope) / 15  # a layer norm is so curved that step^4 is seen
         assert torch.allclose((gradient * direction).sum(-1)[smooth], slope[smooth], rtol=1e-6, atol=1e-9)
 
 

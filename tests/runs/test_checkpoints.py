@@ -21,7 +21,7 @@ from bench.training.loop import Training
 from bench.training.outcome import Rule
 from bench.training.replica import described
 from bench.training.run_state import RunState
-from tests.conftest import EVERYTHING_MEASURED, choices, with_seeds
+from tests.conftest import EVERYTHING_MEASURED, accepted_task, choices, with_seeds
 
 CPU = torch.device("cpu")
 MAKER = {"engine": "Batched()", "device": "cpu"}
@@ -103,7 +103,7 @@ def test_every_clipping_rule_goes_on_in_the_same_bits(make_replica, name):
 
 @pytest.mark.parametrize("name", choices("remedies"))
 def test_every_remedy_goes_on_in_the_same_bits(make_replica, name):
-    replica = make_replica(f"remedies=[{name}]", "task=copying", "task.symbols=2", "schedule=cosine")
+    replica = make_replica(*accepted_task(name), f"remedies=[{name}]", "schedule=cosine")
     assert_goes_on_in_the_same_bits(with_seeds(replica, range(3)))
 
 
