@@ -35,9 +35,11 @@ class Compiled(Engine):
     one_at_a_time = True
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        return device.type in self.devices and available() and _traceable(network)
+        return device.type in self.devices and not network.cell.varies and available() and _traceable(network)
 
     def refusal(self, network: Network, device: torch.device, interventions: Interventions) -> str | None:
+        if network.cell.varies:
+            return f"cannot train {network.cell.name}, whose weights differ from step to step"
         rule = interventions.clipping
         if interventions.clips_state_gradient and not isinstance(rule, StateGradientClipping):
             return f"cannot clip the gradient on its way back as {type(rule).__name__} does"

@@ -96,14 +96,14 @@ class EagerProgram(Program):
 
         What a sequence that has ended would have gone on to is among the states, but nothing comes of it.
         """
-        weights = self.network.prepared(flat)
+        cell, weights = self.network.cell, self.network.prepared(flat)
         before = self.network.zero_state(weights, batch.inputs.shape[-3])
         if torch.is_grad_enabled():  # a part of the state that no parameter leads to has a gradient like any other
             before = tuple(part.clone().requires_grad_() for part in before)
         states = []
         for t, x in enumerate(batch.inputs.unbind(-2)):
             seen = before if masks.recurrent is None else (before[0] * masks.recurrent, *before[1:])
-            after = self.network.cell.step(weights, x, seen)
+            after = cell.step(cell.at(weights, t), x, seen)
             # a part that is handed on as it is gets a gradient of its own: that of its later use alone
             states.append(tuple(part.clone() if any(part is old for old in seen) else part for part in after))
             before = states[t] if batch.lengths is None else held(states[t], before, batch.lengths <= t)

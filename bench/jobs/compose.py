@@ -43,7 +43,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _sized(config: dict[str, Any]) -> dict[str, Any]:
-    """With the cell's budget of parameters turned into its number of units, and without what says nothing.
+    """With the cell's budget of parameters turned into its number of units, and `steps: null` into those of the task.
 
     A budget is no setting of a cell: a run asked for by budget and one asked for by the units that it comes to are the
     same. Where both are given the budget wins, for `hidden` has a value in every yaml. One layer is the cell itself.
@@ -52,6 +52,8 @@ def _sized(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(cell, Mapping):
         return config
     sized = {name: value for name, value in cell.items() if name != "parameters" and (name, value) != ("layers", 1)}
+    if sized.get("steps", 0) is None:
+        sized["steps"] = build(Task, config["task"], "task", packages(config["extensions"])).steps  # type: ignore[type-abstract]
     if cell.get("parameters") is not None:
         budget = converted(int, cell["parameters"], "cell.parameters", ())
         sized["hidden"] = _units(sized, config["task"], budget, packages(config["extensions"]))

@@ -152,7 +152,7 @@ def _pulled_back(snapshot: Snapshot, batch: Batch, steps: range, before: State, 
     parts: list[Tensor] = []
     with torch.enable_grad():
         for t in steps:
-            new = snapshot.cell.step(snapshot.weights, batch.inputs[:, :, t], state)
+            new = snapshot.cell.step(snapshot.cell.at(snapshot.weights, t), batch.inputs[:, :, t], state)
             state = new if batch.lengths is None else held(new, state, batch.lengths <= t)
             parts += new
         gradients = torch.autograd.grad(state, (*parts, *first), adjoint)

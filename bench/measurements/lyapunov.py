@@ -90,7 +90,8 @@ class LongRunLyapunov(Measurement):
         with torch.no_grad():
             for t in range(self.long_run):
                 x = inputs[:, :, t % length].roll(-(t // length), dims=1)  # after its own sequence comes the next one
-                state, moved = stepped(snapshot.cell, snapshot.weights, x, state, frame.directions)
+                weights = snapshot.cell.at(snapshot.weights, t % length)
+                state, moved = stepped(snapshot.cell, weights, x, state, frame.directions)
                 lengths = frame.turn(moved).diagonal(dim1=-2, dim2=-1)
                 if t >= first:
                     total = total + lengths.log()

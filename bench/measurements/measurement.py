@@ -70,7 +70,7 @@ class Snapshot:
         states = [state]
         with torch.no_grad():
             for t, x in enumerate(batch.inputs.unbind(2)):
-                after = self.cell.step(self.weights, x, state)
+                after = self.cell.step(self.cell.at(self.weights, t), x, state)
                 state = after if batch.lengths is None else held(after, state, batch.lengths <= t)
                 states.append(state)
         return states

@@ -70,7 +70,8 @@ def _applied(snapshot: Snapshot, sequences: int, steps: range, at_once: int) -> 
 
     def through(stretch: range, directions: Tensor) -> Tensor:
         for t in stretch:
-            directions = move(snapshot.cell, snapshot.weights, inputs[:, :, t], states[t], directions)
+            weights = snapshot.cell.at(snapshot.weights, t)
+            directions = move(snapshot.cell, weights, inputs[:, :, t], states[t], directions)
         return directions
 
     for first in range(0, len(steps), at_once):

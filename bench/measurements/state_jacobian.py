@@ -37,7 +37,8 @@ class StateJacobian(Measurement):
         inputs, states = snapshot.heldout(self.sequences).inputs, snapshot.heldout_states(self.sequences)
         length = snapshot.task.least_steps
         chosen = np.unique(np.linspace(0, length - 1, min(self.steps, length)).round().astype(int))
-        matrices = [jacobians(snapshot.cell, snapshot.weights, inputs[:, :, t], states[t]) for t in chosen]
+        cell, weights = snapshot.cell, snapshot.weights
+        matrices = [jacobians(cell, cell.at(weights, t), inputs[:, :, t], states[t]) for t in chosen]
         radii, norms = (
             np.quantile(torch.cat([of(part) for part in matrices], dim=1).cpu().numpy(), QUANTILES, axis=1)
             for of in (_radii, _norms)

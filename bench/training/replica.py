@@ -75,7 +75,7 @@ class Replica(Checked):
 
     Its loss is averaged over the batch and the scored steps. updates: how many. batch_size: sequences per update.
     precision: `float32` or `float64`. seed: of all its random numbers.
-    Raises ValueError if a remedy or the rule of evaluation does not fit the task.
+    Raises ValueError if the cell, a remedy or the rule of evaluation does not fit the task.
     """
 
     task: Task
@@ -95,6 +95,8 @@ class Replica(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if reason := self.cell.refusal(self.task):
+            raise ValueError(f"cell.{reason}")
         for name, remedy in self.remedies.items():
             reason = remedy.refusal(self.task)
             if reason is not None:

@@ -24,6 +24,7 @@ from bench.analysis.figures.clipping import LOSS, NORM, SHARE, clipping
 from bench.analysis.figures.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product
 from bench.analysis.figures.eigenvalues import eigenvalues
 from bench.analysis.figures.figure import Figure, all_figures
+from bench.analysis.figures.gain import STD, gradient_gain
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.learning import WORST, learning_curves
@@ -43,6 +44,9 @@ def draw(figure: Figure, results: Tables) -> Plot:
     if figure is memory_length:
         lengths = [results.runs.assign(**{"task.length": length}) for length in (20, 40, 80)]
         return figure(results.replaced(runs=pd.concat(lengths)))
+    if figure is gradient_gain:
+        gains = [results.runs.assign(**{STD: std, "cell.activation": "identity"}) for std in (0.1, 0.2, 0.3)]
+        return figure(results.replaced(runs=pd.concat(gains)))
     return figure(results)
 
 
@@ -313,8 +317,8 @@ def test_any_setting_may_tell_lines_apart_and_the_others_are_told_apart_with_it(
 @pytest.mark.parametrize("layout", [{"hue": "optimizer.lr"}, {"hue": "clip", "row": "task"}, {"col": "optimizer.lr"}])
 def test_no_figure_pools_what_its_axes_do_not_name(figure, layout, two_rates):
     """Three cells and two learning rates, of three seeds: a line that pools any two has a count of six or more."""
-    if figure is memory_length:
-        pytest.skip("has a sweep of lengths of its own")
+    if figure in (memory_length, gradient_gain):
+        pytest.skip("has a sweep of its own")
     plot = figure(two_rates, **layout)
     if "n" in plot.data:
         assert plot.data["n"].max() == 3
@@ -611,3 +615,19 @@ def test_a_label_keeps_all_its_letters_where_there_is_room_and_else_its_ends():
         assert (short[0][0], short[-1][-1]) == ("x", "y")
         assert "…" in "".join(short)
         assert wrapped("cell $W_{hi}$", 0.1).endswith("$W_{hi}$")  # mathematics is never cut
+
+
+def test_gradient_gain_is_the_slope_of_the_probe_with_what_is_predicted_of_linear_nets(tables):
+    """The made-up tanh loses .4 nats a step at any gain; of a linear net ln g and the spectral radius are drawn."""
+    plot = draw(gradient_gain, tables)
+    rates = plot.data[plot.data["cell"] == "tanh"]
+    assert set(rates["gain"].round(6)) == {0.8, 1.6, 2.4}
+    assert rates["median"].to_numpy() == pytest.approx(-0.4, abs=0.05)
+    lines = [line for panel in plot.figure.axes for line in panel.lines if len(line.get_xdata()) == 50]
+    assert all(np.allclose(line.get_ydata(), np.log(line.get_xdata())) for line in lines)
+    assert lines
+
+
+def test_gradient_gain_needs_runs_of_several_gains(tables):
+    with pytest.raises(NothingToDraw, match=re.escape(STD)):
+        gradient_gain(tables)

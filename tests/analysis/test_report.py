@@ -25,7 +25,8 @@ from bench.report import main
 from bench.runs.directory import note_asked
 from bench.runs.tables import load
 
-FIGURES = {figure.name for figure in all_figures()} - {"memory_length"}  # which takes a sweep of lengths
+SWEPT = {"memory_length", "gradient_gain"}  # take sweeps of their own
+FIGURES = {figure.name for figure in all_figures()} - SWEPT
 OF_ANY_RUN = {figure.name for figure in all_figures() if set(figure.needs) <= {"evaluations"}} - {"memory_length"}
 UPDATES = 3000  # of a made-up run
 TABLES = ("overview", "estimates", "comparisons", "clipping")

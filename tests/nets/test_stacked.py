@@ -48,7 +48,7 @@ def test_every_cell_can_be_stacked(name):
     network = network_of(cell)
     _, weights = random_weights(network, 2)
     prepared = cell.prepared(weights)
-    after = cell.step(prepared, torch.rand(2, 5, 3, dtype=torch.float64), network.zero_state(weights, 5))
+    after = cell.step(cell.at(prepared, 0), torch.rand(2, 5, 3, dtype=torch.float64), network.zero_state(weights, 5))
     assert len(after) == len(cell.states) == len(set(cell.states)) == 2 * len(cell.core.states)
     assert all(part.shape == (2, 5, 6) for part in after)
     blocks = cell.recurrent_blocks(prepared)

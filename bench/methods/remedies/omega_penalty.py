@@ -39,11 +39,12 @@ class OmegaPenalty(Remedy):
         states = _states(view)
         flat = view.flat.detach().requires_grad_()
         omega = torch.zeros(len(flat), dtype=flat.dtype, device=flat.device)
+        cell = view.network.cell
         with torch.enable_grad():
             weights = view.network.prepared(flat)
             for t, adjoint in _adjoints(view, states):
                 before = tuple(part.detach().requires_grad_() for part in states[t])
-                after = view.network.cell.step(weights, view.batch.inputs[..., t, :], before)
+                after = cell.step(cell.at(weights, t), view.batch.inputs[..., t, :], before)
                 pulled = torch.autograd.grad(after, before, adjoint, create_graph=True)
                 length, shorter = _length(adjoint), _length(pulled)
                 counted = (length > 0) & (shorter > 0)
@@ -57,12 +58,12 @@ class OmegaPenalty(Remedy):
 
 def _states(view: PackView) -> list[State]:
     """s_0, s_1 ... s_T, in float64; a sequence that has ended holds its state."""
-    weights = view.network.prepared(view.flat)
+    cell, weights = view.network.cell, view.network.prepared(view.flat)
     state = view.network.zero_state(weights, view.batch.inputs.shape[-3])
     states = [state]
     with torch.no_grad():
         for t, x in enumerate(view.batch.inputs.unbind(-2)):
-            after = view.network.cell.step(weights, x, state)
+            after = cell.step(cell.at(weights, t), x, state)
             state = after if view.batch.lengths is None else held(after, state, view.batch.lengths <= t)
             states.append(state)
     return states
@@ -71,7 +72,7 @@ def _states(view: PackView) -> list[State]:
 def _adjoints(view: PackView, states: list[State]) -> Iterator[tuple[int, State]]:
     """t, and dL/ds after step t of each sequence's own loss, from the last step to the first but one."""
     task, batch = view.task, view.batch
-    weights = view.network.prepared(view.flat)
+    cell, weights = view.network.cell, view.network.prepared(view.flat)
     read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
     hidden = {t: states[t + 1][0].detach().requires_grad_() for t in read}
     with torch.enable_grad():
@@ -86,7 +87,7 @@ def _adjoints(view: PackView, states: list[State]) -> Iterator[tuple[int, State]
         yield t, adjoint
         before = tuple(part.detach().requires_grad_() for part in states[t])
         with torch.enable_grad():
-            after = view.network.cell.step(weights, batch.inputs[..., t, :], before)
+            after = cell.step(cell.at(weights, t), batch.inputs[..., t, :], before)
             adjoint = torch.autograd.grad(after, before, adjoint)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.pack.streams import Stream
 from tasks.naming import Named
 from tasks.ranges import Checked, Count
+from tasks.task import Task
 
 Role = Literal["recurrent", "input", "bias", "readout", "readout_bias"]
 Weights = Mapping[str, Tensor]  # by the symbols of the cell's equation, leading axes are batch axes
@@ -74,6 +75,10 @@ class Cell(Named, Checked, ABC):
     def parameters(self) -> dict[str, Parameter]:
         """The cell's parameters by symbol."""
 
+    def refusal(self, task: Task) -> str | None:
+        """Why it cannot be trained on a task, beginning with the setting that is to blame; None if it can."""
+        return None
+
     @property
     def core(self) -> Cell:
         """The cell of one layer."""
@@ -103,9 +108,21 @@ class Cell(Named, Checked, ABC):
         """
         return weights
 
+    @property
+    def varies(self) -> bool:
+        """Whether its weights differ from step to step."""
+        return type(self).at is not Cell.at
+
+    def at(self, weights: Weights, t: int) -> Weights:
+        """The weights of step t, counted from 0, from those `prepared`; of most cells they are the same at every step.
+
+        A cell that overrides this is trained by the engine `eager` alone.
+        """
+        return weights
+
     @abstractmethod
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
-        """The state after input x [..., B, I]; weights as `prepared`, each state [..., B, H]."""
+        """The state after input x [..., B, I]; weights as `prepared`, of this step (`at`), each state [..., B, H]."""
 
     @abstractmethod
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:

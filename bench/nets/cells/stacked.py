@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.nets.cells.cell import Cell, Parameter, State, Weights
 from bench.pack.axes import H, I
 from tasks.ranges import Count
+from tasks.task import Task
 
 Value = TypeVar("Value")
 
@@ -64,6 +65,16 @@ class Stacked(Cell):
 
     def prepared(self, weights: Weights) -> Weights:
         return {**weights, **_numbered([self.inner.prepared(own) for own in self._by_layer(weights)])}
+
+    @property
+    def varies(self) -> bool:
+        return self.inner.varies
+
+    def at(self, weights: Weights, t: int) -> Weights:
+        return _numbered([self.inner.at(own, t) for own in self._by_layer(weights)]) if self.varies else weights
+
+    def refusal(self, task: Task) -> str | None:
+        return self.inner.refusal(task)
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         size = len(self.inner.states)

@@ -46,5 +46,12 @@ class WrappedCell(Cell):
     def prepared(self, weights: Weights) -> Weights:
         return self.inner.prepared(weights)
 
+    @property
+    def varies(self) -> bool:
+        return self.inner.varies
+
+    def at(self, weights: Weights, t: int) -> Weights:
+        return self.inner.at(weights, t)
+
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return self.inner.recurrent_blocks(weights)
