@@ -126,6 +126,19 @@ class MarkedPair(Task):
         second = random.integers(seconds, sequences, 1)
         return first, second + (second >= first)  # uniform over the steps that are left
 
+    def so_far(self, batch: Batch) -> Tensor:
+        """The answer from the marked values seen so far; one that is still to come counts as `neutral`."""
+        values, marked = (batch.inputs[..., self.channels.index(name)] for name in ("value", "marker"))
+        marked = marked == 1
+        count = marked.cumsum(-1)
+        first, second = (
+            torch.where(
+                count > k, values[marked & (count == k + 1)].unflatten(0, values.shape[:-1])[..., None], self.neutral
+            )
+            for k in range(2)
+        )
+        return self.answer(first, second)
+
     @abstractmethod
     def answer(self, first: Tensor, second: Tensor) -> Tensor:
         """What is asked about the two marked values: [...] and [...] -> [...]."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -170,6 +170,20 @@ class Task(Named, Checked, ABC):
         None where `sample` makes new ones without end.
         """
         return None
+
+    def so_far(self, batch: Batch) -> Tensor:
+        """What would be right at each step, were the sequence to end there: targets [..., B, T].
+
+        For a task that asks for one answer, at the last step, where its targets are those of `batch`; a task that does
+        not override it offers none.
+        """
+        raise NotImplementedError
+
+    def of_length(self, length: int) -> Task:
+        """The task with another `length`, for tasks that have one. Raises ValueError where that is too short."""
+        sized: Any = self
+        other: Task = replace(sized, length=length)
+        return other
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of every scored step: outputs [..., B, A, O], targets [..., B, A] -> [..., B, A].

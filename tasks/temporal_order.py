@@ -11,6 +11,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Le
+from torch import Tensor
 
 from tasks.task import Batch, Random, Task, one_hot
 
@@ -104,6 +105,13 @@ class TemporalOrder(Task):
         else:
             starts, width = ((10, 50) if self.symbols == 2 else (10, 33, 66)), self.length // 10 + 1
         return [range(start * self.length // 100, start * self.length // 100 + width) for start in starts]
+
+    def so_far(self, batch: Batch) -> Tensor:
+        """The class of the relevant symbols seen so far, those still to come counting as X."""
+        relevant = batch.inputs[..., : len(RELEVANT)]
+        before = relevant.sum(-1).cumsum(-1).long() - 1  # how many came before the last one so far
+        is_y = relevant[..., RELEVANT.index("Y")].long()
+        return (is_y << before.clamp(min=0)).cumsum(-1)
 
     def sample(self, random: Random, sequences: int) -> Batch:
         shown = len(RELEVANT) + random.integers(len(IRRELEVANT), sequences, self.steps)

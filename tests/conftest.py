@@ -28,7 +28,11 @@ from tasks.task import Task
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
-SMALL_TASKS = (("task=copying", "task.length=3", "task.symbols=2"), ("task=digits", "task.variant=rows"))
+SMALL_TASKS = (
+    ("task=copying", "task.length=3", "task.symbols=2"),
+    ("task=digits", "task.variant=rows"),
+    ("task=adding", "task.length=12"),
+)
 
 
 def pytest_configure() -> None:

@@ -26,6 +26,7 @@ FIRST = slice(1, 4)  # of these the ones from .016 to .001: enough for what is s
 ROUNDING = 4 * torch.finfo(torch.float64).eps  # of a loss, relative; 2.6 is the most that was seen
 KNOWN_TO = 1e-6  # an entry less well known is not compared, even at a larger tolerance: a kink may be near it
 OFF_THE_START = 0.01
+NO_LOSS = "its gradient is by definition not that of a loss; leave it out here"
 WIDTH = 256  # perturbed nets that run as one pack
 Loss = Callable[[Tensor], Tensor]  # parameters [N, P] -> [N]
 
@@ -102,12 +103,13 @@ def check(overrides: Sequence[str], tolerance: float) -> Check:
     network = replica.network
     if network.cell.core.surrogate_gradient:
         raise ConfigError("cell: it trains by a surrogate gradient, which is not that of its loss; choose another cell")
-    program = asked.engine.program(network, replica.task, Interventions(remedies=replica.remedies))
+    trained = replica.task_at(0)
+    program = asked.engine.program(network, trained, Interventions(remedies=replica.remedies))
 
     def stream(purpose: str) -> Stream:
         return Stream([replica.seed], purpose, dtype=torch.float64, device=device)
 
-    drawn = replica.task.sample(stream("train"), replica.batch_size)
+    drawn = trained.sample(stream("train"), replica.batch_size)
     batch, masks = program.prepared(drawn, lambda name: stream(f"remedy/{name}"))
     question = _Question(program, batch, masks, network.mask().to(device))
     random = Stream([replica.seed], "check", dtype=torch.float64)
@@ -172,15 +174,15 @@ class _Question:
         batch, masks = self._given(len(flat))
         gradient, view = self.program.gradients(flat, batch, masks=masks).gradient, self._view(flat, batch)
         for name, remedy in self.program.interventions.remedies.items():
+            if remedy.truncation:
+                raise ConfigError(f"remedies={name}: {NO_LOSS}")
             penalty = remedy.penalty(view)
             if penalty is None:
                 continue
             at = flat.detach().requires_grad_()
             price = remedy.price(replace(view, flat=at))
             if price is None:
-                raise ConfigError(
-                    f"remedies={name}: its gradient is by definition not that of a loss; leave it out here"
-                )
+                raise ConfigError(f"remedies={name}: {NO_LOSS}")
             gradient = gradient + penalty - torch.autograd.grad(price.sum(), at)[0]
         return gradient
 

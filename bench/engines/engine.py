@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.methods.clipping import Clipping
-from bench.methods.remedies.remedy import Losses, Remedy
+from bench.methods.remedies.remedy import Losses, Remedy, Truncation
 from bench.nets.network import Network
 from bench.pack.fields import indexed
 from bench.pack.streams import Stream
@@ -79,6 +79,11 @@ class Interventions:
         for remedy in self.remedies.values():
             batch = batch._replace(inputs=remedy.shown(batch.inputs, task))
         return batch
+
+    @property
+    def truncation(self) -> Truncation | None:
+        """Where an error's way back through time ends, by the first remedy that says so."""
+        return next((r.truncation for r in self.remedies.values() if r.truncation), None)
 
     @property
     def within_a_pass(self) -> bool:
@@ -167,6 +172,7 @@ class Engine(Named, ABC):
     devices: the kinds of device that it is made for.
     intervenes: whether it can do what a clipping rule or a remedy does within a pass.
     clips_state_gradient: whether it can clip the gradient on its way back through time.
+    truncates: whether it can end an error's way back before the first step.
     one_at_a_time: whether a replica's way back is done before the next one's way forward, so that the activations take
         the memory of one replica, whatever the width of the pack.
     """
@@ -174,6 +180,7 @@ class Engine(Named, ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     intervenes: ClassVar[bool] = True
     clips_state_gradient: ClassVar[bool] = True
+    truncates: ClassVar[bool] = False
     one_at_a_time: ClassVar[bool] = False
 
     @abstractmethod
@@ -188,6 +195,8 @@ class Engine(Named, ABC):
             return "takes no remedies and no clipping on the way back"
         if interventions.clips_state_gradient and not self.clips_state_gradient:
             return "cannot clip the gradient on its way back"
+        if interventions.truncation and not self.truncates:
+            return "cannot truncate backpropagation through time"
         return None
 
     @abstractmethod

@@ -86,7 +86,7 @@ class TrainingGradient(Measurement):
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         with np.errstate(divide="ignore"):
             log_norms = {name: np.log(norms.cpu().numpy()) for name, norms in snapshot.trace.items()}
-        return profile("training", log_norms, last=snapshot.task.steps)
+        return profile("training", log_norms, last=(snapshot.trained or snapshot.task).steps)
 
 
 @dataclass(frozen=True)

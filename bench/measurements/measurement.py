@@ -31,6 +31,7 @@ class Snapshot:
         the last steps that all sequences have.
     gradient: of the loss on this update's training batch with its penalties, before clipping, [R, P]; None where no
         measurement of this moment `needs_gradient`.
+    trained: the task that trace and gradient are of, where training is on another than `task`, say a shorter one.
     """
 
     network: Network
@@ -39,6 +40,7 @@ class Snapshot:
     heldout: Callable[[int], Batch]
     trace: Mapping[str, Tensor]
     gradient: Tensor | None = None
+    trained: Task | None = None
 
     @property
     def cell(self) -> Cell:

@@ -61,7 +61,7 @@ def packs(
 def taken(job: Job) -> dict[str, int]:
     """Bytes that one replica of a pack takes, by what for; measurements, which come and go, are left out."""
     replica = job.replica
-    task, network, judged = replica.task, replica.network, replica.evaluation
+    task, network, judged = replica.task_at(replica.updates), replica.network, replica.evaluation
     read = len(task.scored) + task.steps - task.least_steps
     numbers = {
         "engine": job.engine.activation_count(network, task.steps, replica.batch_size),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,15 +33,18 @@ class Sequences:
         """The random numbers of every replica for one purpose."""
         return Stream(self.seeds, purpose, updates, self.dtype, self.device)
 
-    def training(self, size: int, updates: range) -> Iterator[Batch]:
-        """The batch of each of these updates, `size` sequences."""
-        numbers = self.task.steps * (self.task.inputs + 1) * size * len(self.seeds)
+    def training(self, size: int, updates: range, task_at: Callable[[int], Task]) -> Iterator[Batch]:
+        """The batch of each of these updates, `size` sequences of the task at that update."""
         at_once = NUMBERS_AHEAD if self.device.type == "cpu" else NUMBERS_AHEAD_ON_GPU
-        ahead = max(1, at_once // numbers)
-        for start in updates[::ahead]:
-            drawn = range(start, min(start + ahead, updates.stop))
-            batches = self.task.sample(self.stream("train", drawn), size)
+        start = updates.start
+        while start < updates.stop:
+            task = task_at(start)
+            ahead = max(1, at_once // (task.steps * (task.inputs + 1) * size * len(self.seeds)))
+            likely = range(start, min(start + ahead, updates.stop))
+            drawn = range(start, next((update for update in likely if task_at(update) != task), likely.stop))
+            batches = task.sample(self.stream("train", drawn), size)
             yield from map(batches.at, range(len(drawn)))
+            start = drawn.stop
 
     def latest(self, size: int, update: int) -> Batch | None:
         """The last sequences trained on before `update`, up to `CHUNK` of them, drawn once more; None before the first.

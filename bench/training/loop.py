@@ -27,7 +27,7 @@ from bench.training.record import Record, clipping_blocks, facts
 from bench.training.replica import Replica
 from bench.training.run_state import RunState
 from bench.training.update import Limit, PackOptimizer
-from tasks.task import Batch
+from tasks.task import Batch, Task
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,12 @@ class Training:
         self.seeds = [replica.seed for replica in replicas]
         self.optimizer = PackOptimizer(replicas, self.network, device)
         self.remedies = {name: joined([r.remedies[name] for r in replicas], device) for name in first.remedies}
-        interventions = Interventions(self.optimizer.clipping, self.remedies)
-        self.sequences = Sequences(self.task, interventions, self.seeds, first.dtype, device)
-        self.program: Program = engine.program(self.network, self.task, interventions)
+        self.engine, self.interventions = engine, Interventions(self.optimizer.clipping, self.remedies)
+        self.sequences = Sequences(self.task, self.interventions, self.seeds, first.dtype, device)
+        self.judge: Program = engine.program(self.network, self.task, self.interventions)
+        self.program = self.judge
         self.records = [Record() for _ in replicas]
-        self.evaluator = Evaluator(replicas, self.program, self.sequences, self.records)
+        self.evaluator = Evaluator(replicas, self.judge, self.sequences, self.records)
         spare = len(os.sched_getaffinity(0)) - 1 if device.type == "cuda" else 0
         self.monitor = Monitor(
             first.measurement, self.network, self.task, self.records, self.sequences.probe, self.updates, spare
@@ -107,9 +108,9 @@ class Training:
             if self.monitor.needs_gradient((*due, *last)):
                 batch, gradients = self.gradients(update, batch, traced=self.monitor.needs_trace((*due, *last)))
             if due:
-                self.monitor.measure(update, due, self.flat, gradients, self._active())
+                self.monitor.measure(update, due, self.flat, gradients, self._active(), self.program.task)
             if last:
-                self.monitor.measure(update, last, self.flat, gradients, ending)
+                self.monitor.measure(update, last, self.flat, gradients, ending, self.program.task)
             if update < self.updates:
                 self.optimizer.end(update, ending)
                 self.advance(update, batch, gradients)
@@ -166,7 +167,9 @@ class Training:
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """The batches of update `first` and on, including `updates`, which is measured and not trained on."""
-        return self.sequences.training(self.replicas[0].batch_size, range(first, self.updates + 1))
+        return self.sequences.training(
+            self.replicas[0].batch_size, range(first, self.updates + 1), self.replicas[0].task_at
+        )
 
     def advance(self, update: int, batch: Batch, gradients: Gradients | None = None) -> None:
         """One update of all active replicas; with the batch's gradients, where they are known.
@@ -196,6 +199,7 @@ class Training:
 
     def gradients(self, update: int, batch: Batch, traced: bool = False) -> tuple[Batch, Gradients]:
         """Gradients of the loss with its penalties, on the batch as the remedies leave it, which is returned too."""
+        self._set_up(self.replicas[0].task_at(update))
         batch, masks = self.program.prepared(batch, lambda name: self._stream(name, update))
         gradients = self.program.gradients(self.flat, batch, traced, masks)
         view = self._view(update, batch)
@@ -204,6 +208,12 @@ class Training:
             if penalty is not None:
                 gradients = gradients._replace(gradient=gradients.gradient + penalty)
         return batch, gradients
+
+    def _set_up(self, task: Task) -> None:
+        """Let `program` be that of a task to train on; of those before it only the one for judging is kept."""
+        if task != self.program.task:
+            same = task == self.task
+            self.program = self.judge if same else self.engine.program(self.network, task, self.interventions)
 
     def _noises(self, view: PackView) -> list[Tensor]:
         """Noise that remedies add to the clipped gradient, each [R, P]."""
@@ -221,8 +231,9 @@ class Training:
 
     def _view(self, update: int, batch: Batch) -> PackView:
         """The pack at one update, as remedies see it."""
-        losses = self.program.interventions.losses(self.task)
-        return PackView(self.network, self.task, self.flat, self._trained, batch, losses, update, self.updates)
+        task = self.program.task
+        losses = self.interventions.losses(task)
+        return PackView(self.network, task, self.flat, self._trained, batch, losses, update, self.updates)
 
     def _evaluate(self, update: int) -> None:
         """Judge every active replica on its held-out set, and beside it on what it is trained on."""

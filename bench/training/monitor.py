@@ -73,18 +73,25 @@ class Monitor:
         return any(self.measurements[name].needs_trace for name in names)
 
     def measure(
-        self, update: int, names: Sequence[str], flat: Tensor, gradients: Gradients | None, rows: Sequence[int]
+        self,
+        update: int,
+        names: Sequence[str],
+        flat: Tensor,
+        gradients: Gradients | None,
+        rows: Sequence[int],
+        trained: Task | None = None,
     ) -> None:
         """Measure the pack with parameters flat [R, P]; add what is found to the records of the replicas in `rows`.
 
-        gradients: those of training, where one of these measurements `needs_gradient`.
+        gradients: those of training, where one of these measurements `needs_gradient`. trained: the task that
+        they are of; None is that of the pack.
         """
         if not rows:
             return
         background = [name for name in names if self.threads and self.measurements[name].weights_only]
         if background:
             self._measure_in_background(update, background, flat, rows)
-        found = self._found([name for name in names if name not in background], flat, gradients)
+        found = self._found([name for name in names if name not in background], flat, gradients, trained)
         self._add(update, rows, {name: [columns[r] for r in rows] for name, columns in found.items()})
 
     def collect(self) -> None:
@@ -94,12 +101,14 @@ class Monitor:
                 self._add(begun.update, rows, found.result())
         self._background.clear()
 
-    def _found(self, names: Sequence[str], flat: Tensor, gradients: Gradients | None) -> Found:
+    def _found(
+        self, names: Sequence[str], flat: Tensor, gradients: Gradients | None, trained: Task | None = None
+    ) -> Found:
         trace, gradient = {}, None
         if gradients is not None:
             trace = {part: self._as_looked_at(norms) for part, norms in gradients.trace.items()}
             gradient = self._as_looked_at(gradients.gradient)
-        snapshot = Snapshot(self.network, self.task, self._as_looked_at(flat), self._probed, trace, gradient)
+        snapshot = Snapshot(self.network, self.task, self._as_looked_at(flat), self._probed, trace, gradient, trained)
         return {name: self.measurements[name].measure(snapshot) for name in names}
 
     def _measure_in_background(self, update: int, names: Sequence[str], flat: Tensor, rows: Sequence[int]) -> None:

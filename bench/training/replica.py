@@ -127,6 +127,13 @@ class Replica(Checked):
         masked = any(remedy.masks for remedy in self.remedies.values())
         return Network(cell, self.task.inputs, self.task.outputs, masked)
 
+    def task_at(self, update: int) -> Task:
+        """The task that is trained on at an update: `task`, as the remedies change it. Judged is `task` itself."""
+        task = self.task
+        for remedy in self.remedies.values():
+            task = remedy.task(task, update, self.updates)
+        return task
+
     @property
     def interventions(self) -> Interventions:
         """What its clipping rule and its remedies may do within a pass."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -35,6 +35,13 @@ class PackView:
     updates: int
 
 
+class Truncation(NamedTuple):
+    """After every `every` steps, and the last, the errors of these steps go back through the last `span` steps."""
+
+    every: int
+    span: int
+
+
 @dataclass(frozen=True)
 class Remedy(Checked):
     """Something that is to make learning easier, or its result better; each method is one place to put a hand in.
@@ -53,6 +60,15 @@ class Remedy(Checked):
     def cell(self, cell: Cell) -> Cell:
         """The cell to train in a cell's stead; where there are several layers, in that of each."""
         return cell
+
+    def task(self, task: Task, update: int, updates: int) -> Task:
+        """The task to train on in a task's stead at one update of so many, with the same inputs and outputs."""
+        return task
+
+    @property
+    def truncation(self) -> Truncation | None:
+        """Where an error's way back through time ends; None, and it goes back to the first step."""
+        return None
 
     def inputs(self, inputs: Tensor, task: Task, random: Stream) -> Tensor:
         """The inputs [R, B, T, I] to train on in place of those of a task."""
