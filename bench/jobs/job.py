@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from bench.jobs.build import build, converted
 from bench.jobs.errors import ConfigError
 from bench.jobs.keys import packages
 from bench.jobs.limits import Budget, Checkpoints
+from bench.runs.directory import WEIGHTS, RunDirectory
 from bench.training.replica import Replica
+from bench.training.start import Start
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     """
     allowed = packages(config["extensions"])
     names = [field.name for field in dataclasses.fields(Replica)]
-    replica = build(Replica, {name: config[name] for name in names}, "", allowed)
+    replica = build(Replica, {name: config[name] for name in names} | {"start": None}, "", allowed)
+    replica = _started(replica, config["start"])
     device = _device(config["device"])
     asked = replica.network, torch.device(device), replica.interventions
     untested, node = unchecked(config["engine"])
@@ -73,6 +77,22 @@ def unchecked(node: Any) -> tuple[bool, Any]:
         return False, node
     given = converted(bool, node.get("unchecked", False), "engine.unchecked", ())
     return given, {name: value for name, value in node.items() if name != "unchecked"}
+
+
+def _started(replica: Replica, origin: object) -> Replica:
+    """The replica with the weights of the run in the folder `origin` to begin with; None leaves it as it is."""
+    if origin is None:
+        return replica
+    if not isinstance(origin, str):
+        raise ConfigError(f"start={origin}: must be the folder of a finished run, such as results/quick/RUN, or null")
+    path = Path(origin)
+    try:
+        return dataclasses.replace(replica, start=Start(origin, RunDirectory(path.parent, path.name).weights))
+    except OSError:
+        raise ConfigError(f"start={origin}: no {WEIGHTS} there; give the folder of a finished run") from None
+    except ValueError as error:  # Damaged is one
+        said = str(error)
+        raise ConfigError(said if said.startswith("start=") else f"start={origin}: {said}") from None
 
 
 def _folder(name: object) -> str:

@@ -7,6 +7,7 @@ results/<experiment>/<run id>/
     run.log           what happened, evaluation by evaluation
     outcome.json      one value per column
     <table>.npz       the rows of a table, one array per column
+    weights.npz       the weights that it ended with, one array per parameter
     finished          written last: the names and digests of the files above
     .checkpoint       of a run that is not finished: where it stands
     .lock             held by the process that trains the run
@@ -33,7 +34,8 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 import yaml
@@ -42,7 +44,8 @@ from bench.runs.checkpoint import HEAD, update_in
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, LOCK, ASKED = ".checkpoint", ".lock", ".asked"
+CHECKPOINT, LOCK, ASKED, WEIGHTS = ".checkpoint", ".lock", ".asked", "weights.npz"
+Columns: TypeAlias = Mapping[str, np.ndarray]
 FILES = ("[!.]*.yaml", "[!.]*.json", "[!.]*.npz", "run.log")  # that `finished` vouches for
 
 
@@ -76,10 +79,14 @@ class RunDirectory:
         self._write("config.yaml", _yaml(config))  # last: `load` takes it for a sign that the others are there
 
     def finish(
-        self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]
+        self,
+        outcome: Mapping[str, Any],
+        tables: Mapping[str, Columns],
+        lines: Sequence[str],
+        weights: Columns = MappingProxyType({}),
     ) -> None:
         """Keep the answer."""
-        self.stop(outcome, tables, lines)
+        self.stop(outcome, tables, lines, weights)
         _flush_folder(self.path)  # after a power cut too: no marker without its files, no loss of both it and ...
         files = sorted(file for name in FILES for file in self.path.glob(name))
         self._write("finished", _json({file.name: _digest(file) for file in files}))
@@ -87,9 +94,17 @@ class RunDirectory:
         (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     def stop(
-        self, outcome: Mapping[str, Any], tables: Mapping[str, Mapping[str, np.ndarray]], lines: Sequence[str]
+        self,
+        outcome: Mapping[str, Any],
+        tables: Mapping[str, Columns],
+        lines: Sequence[str],
+        weights: Columns = MappingProxyType({}),
     ) -> None:
         """Keep what is known of a run that was stopped from outside; the same command goes on with it."""
+        if weights:
+            buffer = BytesIO()
+            np.savez(buffer, allow_pickle=False, **weights)
+            self._write(WEIGHTS, buffer.getvalue())
         for name, columns in tables.items():
             buffer = BytesIO()
             np.savez_compressed(buffer, allow_pickle=False, **columns)
@@ -211,16 +226,24 @@ class RunDirectory:
     @property
     def tables(self) -> list[str]:
         """The names of the tables that this run has."""
-        return sorted(path.stem for path in self.path.glob("[!.]*.npz"))
+        return sorted(path.stem for path in self.path.glob("[!.]*.npz") if path.name != WEIGHTS)
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights that the run ended with, by symbol. Raises FileNotFoundError where it kept none, and Damaged."""
+        return self._arrays(WEIGHTS)
 
     def table(self, name: str, columns: Collection[str] | None = None) -> dict[str, np.ndarray] | None:
         """One table of this run, or some of its columns; None if it was not measured. Raises Damaged."""
-        path = self.path / f"{name}.npz"
-        if not path.exists():
-            return None
+        file = f"{name}.npz"
+        return self._arrays(file, columns) if (self.path / file).exists() else None
+
+    def _arrays(self, name: str, chosen: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """What a file of arrays holds, or some of it, by name. Raises Damaged."""
+        path = self.path / name
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return {column: stored[column] for column in stored.files if columns is None or column in columns}
+                return {column: stored[column] for column in stored.files if chosen is None or column in chosen}
         except OSError:
             raise
         except Exception as error:  # what damaged bytes raise in zlib, zipfile and numpy is of a dozen kinds

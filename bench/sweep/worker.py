@@ -217,7 +217,7 @@ class PackWork:
             assert record.outcome is not None
             keep = run.directory.stop if record.outcome.stopped else run.directory.finish
             with self._written(run.directory):
-                keep({**asdict(record.outcome), **facts}, tables, history(record))
+                keep({**asdict(record.outcome), **facts}, tables, history(record), record.weights)
                 if run.job.logger and run.directory.is_finished:
                     run.job.logger.hand_over(run.directory)
 

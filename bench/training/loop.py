@@ -258,7 +258,9 @@ class Training:
         judged = self.evaluator.judged_finally(self.flat)
         going_on, descent = self._active(), self.optimizer
         self._tick()
+        weights = {name: view.cpu().numpy() for name, view in self.network.views(self.flat).items()}
         for r, (replica, record) in enumerate(zip(self.replicas, self.records, strict=True)):
+            record.weights = {name: of_all[r].copy() for name, of_all in weights.items()}
             diverged_at, ended_at = descent.diverged_at[r], descent.ended_at[r]
             diverged = diverged_at is not None
             done = next(at for at in (diverged_at, ended_at, self.update) if at is not None)

@@ -18,9 +18,13 @@ MOST_BLOCKS = 10_000  # of the clipping table: more updates are summed up in blo
 
 @dataclass
 class Record:
-    """What is known of a run: its outcome once it has ended, and its tables, one list of row blocks each."""
+    """What is known of a run: its outcome and weights once it has ended, and its tables, one list of row blocks each.
+
+    weights: by symbol, as `Network.views` gives them.
+    """
 
     outcome: Outcome | None = None
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
     tables: dict[str, list[Columns]] = field(default_factory=lambda: defaultdict(list))
 
     def table(self, name: str) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from bench.nets.network import Network
 from bench.pack.fields import per_replica_fields
 from bench.pack.identity import class_label
 from bench.training.outcome import Rule
+from bench.training.start import Start
 from tasks.ranges import Checked, Count, CountOrZero
 from tasks.task import Task
 
@@ -74,6 +75,7 @@ class Replica(Checked):
     """One training run: everything its result depends on.
 
     Its loss is averaged over the batch and the scored steps. updates: how many. batch_size: sequences per update.
+    start: another run's weights to begin with; None draws them by `initializer`.
     precision: `float32` or `float64`. seed: of all its random numbers.
     Raises ValueError if the cell, a remedy or the rule of evaluation does not fit the task.
     """
@@ -92,6 +94,7 @@ class Replica(Checked):
     seed: CountOrZero
     updates: Count
     batch_size: Count
+    start: Start | None = field(metadata={"silent": None})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,6 +104,8 @@ class Replica(Checked):
             reason = remedy.refusal(self.task)
             if reason is not None:
                 raise ValueError(f"remedies={name}: {reason} ({self.task.name}); leave it out")
+        if self.start and (reason := self.start.misfit(self.network)):
+            raise ValueError(f"start={self.start.origin}: {reason}")
         if self.evaluation.rule == "historical" and self.task.historical_accuracy is None:
             variant = f"{self.task.name} as {self.task.variant}"
             raise ValueError(f"evaluation.rule=historical: the source of {variant} names none; use skill")
@@ -148,7 +153,7 @@ class Replica(Checked):
     def pack_key(self) -> str:
         """Digest of all that replicas of one pack have in common."""
         shared = described(self, per_replica=False)
-        return _digest({name: value for name, value in shared.items() if name not in ("seed", "initializer")})
+        return _digest({name: value for name, value in shared.items() if name not in ("seed", "initializer", "start")})
 
 
 def described(component: Any, per_replica: bool = True) -> Any:

@@ -55,6 +55,9 @@ class PackOptimizer:
         first = replicas[0]
         self.network, self.updates = network, first.updates
         start = network.initial([replica.initializer for replica in replicas], [replica.seed for replica in replicas])
+        for row, replica in zip(start, replicas, strict=True):
+            if replica.start:
+                row.copy_(replica.start.row(network))
         self.flat = start.to(device, first.dtype)
         self.active = torch.ones(len(replicas), dtype=torch.bool, device=device)
         self.policy = joined([replica.nonfinite for replica in replicas], device)

@@ -71,7 +71,7 @@ def test_a_key_that_nothing_reads_is_refused(capsys, tmp_path, overrides, said):
 
 
 # Where null says the same, or the yaml file is chosen apart from the value, there is nothing to miss.
-OPTIONAL = ("measurement", "remedies", "experiment", "logger", "selection")
+OPTIONAL = ("measurement", "remedies", "experiment", "logger", "selection", "start")
 
 
 @pytest.mark.parametrize("key", [name for name in NEEDED if name not in OPTIONAL])
