@@ -65,7 +65,7 @@ class EagerProgram(Program):
         if self.interventions.truncation:
             return self._truncated(flat, batch, trace, masks, self.interventions.truncation)
         with torch.enable_grad():
-            states, outputs = self._unroll(flat, batch, masks)
+            states, outputs = self._unroll(self.network.prepared(flat), batch, masks)
             self._watched(states, trace)
             loss = self.training_loss(outputs, batch.targets)
             loss.sum().backward()
@@ -119,29 +119,31 @@ class EagerProgram(Program):
     def loss_alone(self, flat: Tensor, batch: Batch, masks: Masks = NO_MASKS) -> Tensor:
         """Forward only, and all replicas at once, whatever H is."""
         with torch.no_grad():
-            return self.training_loss(self._unroll(flat, batch, masks)[1], batch.targets)
+            return self.training_loss(self._unroll(self.network.prepared(flat), batch, masks)[1], batch.targets)
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
         parts = []
         for rows, width in self._programs(*batch.inputs.shape[:2]):
-            outputs, alive = self._answers(flat[rows], batch.at(rows))
+            outputs, alive = self._answers(flat[rows], batch.at(rows), (self.population or batch).at(rows).inputs)
             parts.append(Answers(outputs[:width], alive[:width]))
         return Answers(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def _answers(self, flat: Tensor, batch: Batch) -> Answers:
+    def _answers(self, flat: Tensor, batch: Batch, population: Tensor) -> Answers:
         with torch.no_grad():
-            states, outputs = self._unroll(flat, batch)
+            weights = self.network.prepared(flat)
+            if self.network.cell.population_size:
+                weights = self.network.cell.with_population(weights, population)
+            states, outputs = self._unroll(weights, batch)
         active = torch.stack([(state[0] != 0).any(-1) for state in states], dim=-1)  # [R, B, T]
         if batch.lengths is not None:
             active &= torch.arange(active.shape[-1], device=active.device) < batch.lengths[..., None]
         return Answers(outputs, active.flatten(1).any(-1))
 
-    def _unroll(self, flat: Tensor, batch: Batch, masks: Masks = NO_MASKS) -> tuple[list[State], Tensor]:
+    def _unroll(self, weights: Weights, batch: Batch, masks: Masks = NO_MASKS) -> tuple[list[State], Tensor]:
         """States after each step, and the outputs of the scored ones [R, B, A, O].
 
         What a sequence that has ended would have gone on to is among the states, but nothing comes of it.
         """
-        weights = self.network.prepared(flat)
         whole = self._steps(weights, self._first(weights, batch), batch, masks, range(batch.inputs.shape[-2]))
         states = [after for after, _ in whole]
         return states, self._outputs(weights, [states[t][0] for t in self.read], batch, masks)

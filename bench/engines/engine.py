@@ -121,6 +121,9 @@ class Program(ABC):
         self.network = network
         self.task = task
         self.interventions = interventions
+        self.population: Batch | None = (
+            None  # training sequences for a cell's `with_population`; None: those judged serve
+        )
         self.read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
 
     def prepared(self, batch: Batch, stream: Callable[[str], Stream]) -> tuple[Batch, Masks]:

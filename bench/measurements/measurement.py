@@ -31,6 +31,8 @@ class Snapshot:
         the last steps that all sequences have.
     gradient: of the loss on this update's training batch with its penalties, before clipping, [R, P]; None where no
         measurement of this moment `needs_gradient`.
+    population: draws so many training sequences, inputs in float64, for cells that take statistics from them; None:
+        those held out serve.
     trained: the task that trace and gradient are of, where training is on another than `task`, say a shorter one.
     """
 
@@ -41,6 +43,7 @@ class Snapshot:
     trace: Mapping[str, Tensor]
     gradient: Tensor | None = None
     trained: Task | None = None
+    population: Callable[[int], Batch] | None = None
 
     @property
     def cell(self) -> Cell:
@@ -49,7 +52,10 @@ class Snapshot:
     @cached_property
     def weights(self) -> Weights:
         """In float64, by symbol, each [R, ...], as the cell has `prepared` them."""
-        return self.cell.prepared(self.network.views(self.parameters.double()))
+        prepared = self.cell.prepared(self.network.views(self.parameters.double()))
+        if not self.cell.population_size:
+            return prepared
+        return self.cell.with_population(prepared, (self.population or self.heldout)(self.cell.population_size).inputs)
 
     @cached_property
     def eigenvalues(self) -> dict[str, Tensor]:

@@ -78,6 +78,10 @@ class Sequences:
     def _shown(self, batch: Batch) -> Batch:
         return self.interventions.shown(batch, self.task)
 
+    def population(self, count: int) -> Batch:
+        """`count` sequences like those trained on, for statistics to judge with; the same at every update."""
+        return self.task.sample(self.stream("population"), count)
+
     def _collection(self, purpose: str, count: int) -> Batch | None:
         """The first `count` of a task's own collection, for every replica; None where it has none."""
         collection = self.task.collection(purpose)

@@ -66,12 +66,21 @@ class Training:
         self.engine, self.interventions = engine, Interventions(self.optimizer.clipping, self.remedies)
         self.sequences = Sequences(self.task, self.interventions, self.seeds, first.dtype, device)
         self.judge: Program = engine.program(self.network, self.task, self.interventions)
+        if self.network.cell.population_size:
+            self.judge.population = self.sequences.population(self.network.cell.population_size)
         self.program = self.judge
         self.records = [Record() for _ in replicas]
         self.evaluator = Evaluator(replicas, self.judge, self.sequences, self.records)
         spare = len(os.sched_getaffinity(0)) - 1 if device.type == "cuda" else 0
         self.monitor = Monitor(
-            first.measurement, self.network, self.task, self.records, self.sequences.probe, self.updates, spare
+            first.measurement,
+            self.network,
+            self.task,
+            self.records,
+            self.sequences.probe,
+            self.sequences.population,
+            self.updates,
+            spare,
         )
         self.update = 0
         self.alive = np.ones(len(replicas), dtype=bool)

@@ -40,6 +40,7 @@ class Monitor:
     """Measures one pack while it trains.
 
     records: one per replica; they gain the rows. probe: draws a number of sequences that are never trained on.
+    population: a number of such as are trained on.
     threads: how many measure in the background; 0 measures everything at once.
     """
 
@@ -48,6 +49,7 @@ class Monitor:
     task: Task
     records: Sequence[Record]
     probe: Callable[[int], Batch]
+    population: Callable[[int], Batch]
     updates: int
     threads: int
 
@@ -108,7 +110,9 @@ class Monitor:
         if gradients is not None:
             trace = {part: self._as_looked_at(norms) for part, norms in gradients.trace.items()}
             gradient = self._as_looked_at(gradients.gradient)
-        snapshot = Snapshot(self.network, self.task, self._as_looked_at(flat), self._probed, trace, gradient, trained)
+        snapshot = Snapshot(
+            self.network, self.task, self._as_looked_at(flat), self._probed, trace, gradient, trained, self._population
+        )
         return {name: self.measurements[name].measure(snapshot) for name in names}
 
     def _measure_in_background(self, update: int, names: Sequence[str], flat: Tensor, rows: Sequence[int]) -> None:
@@ -138,6 +142,11 @@ class Monitor:
             batch = self.probe(count)
             self._probes[count] = batch._replace(inputs=batch.inputs.double()).mapped(self._as_looked_at)
         return self._probes[count]
+
+    def _population(self, count: int) -> Batch:
+        """`count` training sequences of every replica, for statistics; the same at every update, in float64."""
+        batch = self.population(count)
+        return batch._replace(inputs=batch.inputs.double()).mapped(self._as_looked_at)
 
     def _as_looked_at(self, values: Tensor) -> Tensor:
         """Numbers of every replica [R, ...] as measurements see them, at times with copies of the last one's.

@@ -99,7 +99,11 @@ class Replica(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if reason := self.cell.refusal(self.task):
-            raise ValueError(f"cell.{reason}")
+            raise ValueError(reason)
+        if self.cell.population_size and self.network.cell != self.cell:
+            raise ValueError(
+                f"remedies: {self.cell.name} takes statistics of its own steps; leave out what changes a cell"
+            )
         for name, remedy in self.remedies.items():
             reason = remedy.refusal(self.task)
             if reason is not None:

@@ -76,7 +76,7 @@ class Cell(Named, Checked, ABC):
         """The cell's parameters by symbol."""
 
     def refusal(self, task: Task) -> str | None:
-        """Why it cannot be trained on a task, beginning with the setting that is to blame; None if it can."""
+        """Why it cannot be trained on a task, beginning with the key that is to blame; None if it can."""
         return None
 
     @property
@@ -105,6 +105,18 @@ class Cell(Named, Checked, ABC):
         """The parameters [..., *shape] with whatever else `step` needs that follows from them alone, say W = exp(A).
 
         Called once before a pass through time; most cells need nothing more than their parameters.
+        """
+        return weights
+
+    @property
+    def population_size(self) -> int:
+        """From how many training sequences a net takes what it is judged with (`with_population`); mostly none."""
+        return 0
+
+    def with_population(self, weights: Weights, inputs: Tensor) -> Weights:
+        """The prepared weights with what a net is judged with: from training sequences, inputs [..., N, T, I].
+
+        Called before a net is judged or measured, and not in training, where `step` takes the batch that it sees.
         """
         return weights
 

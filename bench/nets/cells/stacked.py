@@ -74,6 +74,8 @@ class Stacked(Cell):
         return _numbered([self.inner.at(own, t) for own in self._by_layer(weights)]) if self.varies else weights
 
     def refusal(self, task: Task) -> str | None:
+        if self.inner.population_size:
+            return f"cell.layers={self.layers}: {self.inner.name} takes statistics of one layer; use layers=1"
         return self.inner.refusal(task)
 
     def step(self, weights: Weights, x: Tensor, state: State) -> State:

@@ -41,7 +41,7 @@ class Untied(Cell):
     def refusal(self, task: Task) -> str | None:
         if self.steps >= task.steps:
             return None
-        return f"steps={self.steps}: must be >= {task.steps}, the steps of {task.name}"
+        return f"cell.steps={self.steps}: must be >= {task.steps}, the steps of {task.name}"
 
     @property
     def gates(self) -> tuple[str, ...]:  # type: ignore[override]
