@@ -124,7 +124,7 @@ def check(overrides: Sequence[str], tolerance: float) -> Check:
         slope, uncertainty = (values.view_as(gradient) for values in (slope, uncertainty))
         comparisons.append(_comparison(name, gradient, slope, uncertainty, tolerance))
     engine, cell, task = asked.engine.name, replica.cell.name, replica.task.name
-    sizes = f"hidden={replica.cell.hidden}, {replica.task.steps} steps, batch_size={replica.batch_size}"
+    sizes = f"hidden={replica.cell.hidden}, {trained.steps} steps, batch_size={replica.batch_size}"
     return Check(f"{engine} on {cell} and {task} ({sizes}): loss {float(loss):.6g}", tolerance, comparisons)
 
 

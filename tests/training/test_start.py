@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from bench.__main__ import main
 from bench.engines.eager import Eager
 from bench.jobs.build import ConfigError
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
 from bench.runs.directory import RunDirectory
+from bench.runs.tables import load
 from bench.training.loop import Training
 from tests.conftest import with_seeds
 
@@ -69,6 +71,21 @@ def test_identity_rests_on_the_weights_and_not_on_where_they_lie(ended, tmp_path
     assert ids[0] == ids[2] != ids[1]
     assert asked().run_id not in ids
     assert asked("start=null") == asked()
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    """A run, then one that begins where it ended: update 0 of the second is the last of the first."""
+    here = ("evaluation.every=3", "hydra.launcher.where=here")
+    assert main([*SMALL, *here, f"results={tmp_path / 'one'}"]) == 0
+    (one,) = load(tmp_path / "one").directories
+    assert main([*SMALL, *here, f"results={tmp_path / 'two'}", f"start={one.path}"]) == 0
+    (two,) = load(tmp_path / "two").directories
+    first, second = (run.table("evaluations")["loss"] for run in (one, two))
+    assert first[-1] == second[0] != first[0]
+    assert two.config["start"] == str(one.path)
+    assert main([*SMALL, *here, f"results={tmp_path / 'three'}", f"start={one.path}", "cell.hidden=5"]) == 2
+    assert "its W_hh is [6, 6], that of this net [5, 5]" in capsys.readouterr().err
+    assert not (tmp_path / "three").exists()
 
 
 @pytest.mark.parametrize(
