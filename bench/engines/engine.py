@@ -110,6 +110,8 @@ class Program(ABC):
     """An engine set up for one network and task; it may keep buffers between calls.
 
     Where lengths vary, a sequence that has ended holds its state, and its answers are read at its own last steps.
+    population: training sequences for a cell's `with_population`; None, and those that are judged serve.
+    judged: the task by which a net is judged, where it trains on another.
     read: the steps at which some sequence of a batch is scored. capturable: whether a pass waits for nobody, so that a
     GPU can record it as part of a whole update, and memory: what such a recording may share with its own.
     """
@@ -121,9 +123,8 @@ class Program(ABC):
         self.network = network
         self.task = task
         self.interventions = interventions
-        self.population: Batch | None = (
-            None  # training sequences for a cell's `with_population`; None: those judged serve
-        )
+        self.population: Batch | None = None
+        self.judged = task
         self.read = range(task.scored.start - (task.steps - task.least_steps), task.scored.stop)
 
     def prepared(self, batch: Batch, stream: Callable[[str], Stream]) -> tuple[Batch, Masks]:
@@ -134,7 +135,7 @@ class Program(ABC):
             for part in remedy.masks:
                 steps = {"recurrent": (), "readout": (len(self.read),)}[part]
                 masks[part] = remedy.mask((batch.inputs.shape[1], *steps, self.network.cell.hidden), stream(name))
-        return self.interventions.shown(batch, self.task), Masks(**masks)
+        return self.interventions.shown(batch, self.judged), Masks(**masks)
 
     @abstractmethod
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:

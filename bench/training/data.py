@@ -49,6 +49,7 @@ class Sequences:
     def latest(self, size: int, update: int) -> Batch | None:
         """The last sequences trained on before `update`, up to `CHUNK` of them, drawn once more; None before the first.
 
+        They are those of the task that is judged: in a curriculum as long as there.
         size: of a batch, of which there is at least one.
         """
         updates = range(max(0, update - max(1, CHUNK // size)), update)
@@ -80,7 +81,7 @@ class Sequences:
 
     def population(self, count: int) -> Batch:
         """`count` sequences like those trained on, for statistics to judge with; the same at every update."""
-        return self.task.sample(self.stream("population"), count)
+        return self._shown(self.task.sample(self.stream("population"), count))
 
     def _collection(self, purpose: str, count: int) -> Batch | None:
         """The first `count` of a task's own collection, for every replica; None where it has none."""

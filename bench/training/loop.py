@@ -223,6 +223,7 @@ class Training:
         if task != self.program.task:
             same = task == self.task
             self.program = self.judge if same else self.engine.program(self.network, task, self.interventions)
+            self.program.judged = self.task
 
     def _noises(self, view: PackView) -> list[Tensor]:
         """Noise that remedies add to the clipped gradient, each [R, P]."""
