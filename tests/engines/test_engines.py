@@ -196,6 +196,8 @@ def test_a_dead_net_is_seen(engine):
 @pytest.mark.parametrize("task_name", TASKS)
 @pytest.mark.parametrize("cell_name", DIFFERENTIABLE)
 def test_eager_gradient_agrees_with_finite_differences(cell_name, task_name):
+    if cell_name not in APART and task_name in VARYING:
+        pytest.skip("such a run is refused")
     network, task, flat, batch = setting(cell_name, task_name, hidden=4, scale=1.0)
     program = Eager().program(network, task)
     gradient = program.gradients(flat, batch).gradient

@@ -68,8 +68,9 @@ def test_the_state_keeps_to_its_bounds(cell, scale):
     flat, _ = random_weights(network, 2)
     weights = cell.prepared(network.views(scale * flat))
     state = network.zero_state(weights, 5)
-    for x in torch.randn(20, 2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)):
-        state = cell.step(weights, x, state)
+    inputs = torch.randn(20, 2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for t, x in enumerate(inputs):
+        state = cell.step(cell.at(weights, t), x, state)
         for name, part in zip(cell.states, state, strict=True):
             low, high = cell.bounds.get(name, (-math.inf, math.inf))
             part = part.tanh() if name in cell.squashed else part
