@@ -8,7 +8,7 @@ STAMP := .venv/installed
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv and install the suite with its test and check tools
 
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 bench: $(STAMP)  ## train tanh, IRNN and LSTM on adding and copying, then write results/quick/report
 	$(BIN)/python -m bench experiment=quick
 	$(BIN)/python -m bench.report results/quick
+
+experiments: $(STAMP)  ## train all claims and recipes, pack them, write docs/RESULTS.md; PLAN=1 says how long
+	$(BIN)/python -m bench.experiments $(if $(PLAN),--plan) $(NAMES)
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -49,4 +52,4 @@ types: $(STAMP)  ## types (mypy, strict)
 check: lint types  ## lint, types, and the tests with their coverage: what CI runs
 	$(BIN)/python -m slipcover --source bench,tasks --skip-covered -m pytest $(SIDE_BY_SIDE)
 
-.PHONY: help setup bench test speed report commits torture lint types check
+.PHONY: help setup bench experiments test speed report commits torture lint types check

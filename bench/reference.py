@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench.analysis.answers.quantities import kept
 from bench.runs import references
 from bench.runs.directory import Damaged
 from bench.runs.tables import load
@@ -24,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     name = arguments.name or arguments.folder.resolve().name
     try:
-        path = references.keep(load(arguments.folder).directories, name, arguments.out)
+        results = load(arguments.folder)
+        path = references.keep(results.directories, name, arguments.out, kept(results))
     except Damaged as error:
         return _refused(f"{error}; remove that run's folder, and the same command trains it again")
     except FileNotFoundError as error:

@@ -14,8 +14,9 @@ from bench import answer as command
 from bench.analysis.answers.answer import Question, answer, question, questions
 from bench.analysis.answers.behind import figures
 from bench.analysis.answers.quantities import quantities
-from bench.analysis.answers.rules import FAILS, HOLDS, UNDECIDED, NoSuchRule, rule
+from bench.analysis.answers.rules import FAILS, HOLDS, RULES, UNDECIDED, NoSuchRule, rule
 from bench.analysis.figures.figure import all_figures
+from bench.analysis.statistics.memory_length import memory_length as t50
 from bench.analysis.statistics.resampling import FEWEST, generator, rank_correlation
 from bench.analysis.statistics.summaries import share_difference, wilson
 from bench.runs.tables import load
@@ -176,6 +177,48 @@ def test_a_rule_that_is_none_is_one_line(node, said):
         rule(node)
 
 
+def lengths_of(cell, successes, half_life=10.0):
+    """Twelve runs at each of five lengths, of which so many solve."""
+    return [
+        {"cell": cell, "seed": seed, "task.length": length, "solved": float(seed < k), "half-life at start": half_life}
+        for length, k in zip((25, 50, 100, 200, 400), successes, strict=True)
+        for seed in range(SEEDS)
+    ]
+
+
+def test_a_ratio_of_memory_lengths_is_that_of_t50_and_its_interval_theirs():
+    """Against one cell whose T50 is known as exactly as may be, the interval is the other's own, divided."""
+    own, sharp = (12, 11, 6, 1, 0), (12, 12, 6, 0, 0)
+    runs = pd.DataFrame(lengths_of("lstm", own) + lengths_of("tanh", sharp))
+    fit, other = (t50([25, 50, 100, 200, 400], k, [SEEDS] * 5) for k in (own, sharp))
+    found = read(runs, "memory_ratio", quantity="solved", of=LSTM, over=TANH, above=0.5).estimate
+    assert found.value == pytest.approx(fit.t50 / other.t50)
+    assert found.low < fit.low / fit.t50
+    assert found.high > fit.high / fit.t50
+    assert np.log(found.high / found.value) == pytest.approx(
+        np.hypot(np.log(fit.high / fit.t50), np.log(other.t50 / other.low))
+    )
+    one = pd.DataFrame(lengths_of("lstm", (12,) * 5) + lengths_of("tanh", (12, 0, 0, 0, 0)))
+    all_solve = read(one, "memory_ratio", quantity="solved", of=LSTM, over=TANH, above=2)
+    assert all_solve.verdict == HOLDS
+    assert all_solve.estimate.high == np.inf
+    assert read(one, "memory_ratio", quantity="solved", of=TANH, over=LSTM, above=1).verdict == FAILS
+
+
+def test_a_correlation_with_memory_is_that_of_t50_and_medians():
+    rows = [
+        row
+        for k in range(8)
+        for row in lengths_of(f"cell {k}", [12] * (k // 2) + [2 + 7 * (k % 2)] + [0] * (4 - k // 2), 10.0 * k)
+    ]
+    asked = {"quantity": "half-life at start", "over": ["cell"]}
+    found = read(pd.DataFrame(rows), "memory_correlation", **asked, above=0.5)
+    assert (found.estimate.value, found.estimate.n, found.verdict) == (pytest.approx(1.0), 8, HOLDS)
+    assert read(pd.DataFrame(rows), "memory_correlation", **asked, below=0).verdict == FAILS
+    with pytest.raises(NoSuchRule, match="fewer than 10 seeds"):
+        read(pd.DataFrame(rows)[lambda runs: runs["seed"] < 9], "memory_correlation", **asked, above=0)
+
+
 # --- whole answers, of made-up results
 
 
@@ -279,3 +322,7 @@ def test_a_question_of_the_suite_can_be_read(name):
 def test_every_claim_asks_something():
     assert {path.stem for path in (CONF / "experiment").glob("claim_*.yaml")} <= set(questions())
     assert all(set(yaml.safe_load((CONF / "experiment" / f"{name}.yaml").read_text())["asks"]) for name in questions())
+
+
+def test_every_kind_of_rule_is_used():
+    assert {type(one) for name in questions() for one in question(name).rules} == set(RULES.values())

@@ -63,11 +63,15 @@ class Answer:
         return [self.question.question, f"{self.verdict}: {self.question.prediction}", *told]
 
 
-def questions() -> list[str]:
-    """The experiments that ask something, in alphabetical order."""
+def experiments() -> list[str]:
+    """All experiments of this suite, in alphabetical order."""
     files = (resources.files("conf") / "experiment").iterdir()
-    names = (path.name.removesuffix(".yaml") for path in files if path.name.endswith(".yaml"))
-    return sorted(name for name in names if "asks" in _yaml(name))
+    return sorted(path.name.removesuffix(".yaml") for path in files if path.name.endswith(".yaml"))
+
+
+def questions() -> list[str]:
+    """Those that ask something."""
+    return [name for name in experiments() if "asks" in _yaml(name)]
 
 
 def question(experiment: str) -> Question:

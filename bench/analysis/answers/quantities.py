@@ -26,6 +26,7 @@ def quantities(results: Tables) -> pd.DataFrame:
     updates to solve: infinite for a run that never does.
     gradient left at start, at end: ln gamma at the mean lag of the cue; 0 is all of it.
     decay rate at start, at end: of the gradient of the memory, in nats per step; > 0 is growth.
+    half-life at start, at end: of that gradient in steps, infinite where it does not decay.
     excess over sigmoid bound at start, at end: decay rate less ln(||W|| / 4), W the recurrent weight.
     radius at start, at end: spectral radius of the recurrent weight, of a cell that has one such weight.
     largest radius: over the updates up to the one at which the task was solved, or all of them.
@@ -46,6 +47,12 @@ def quantities(results: Tables) -> pd.DataFrame:
         }
     ).astype(float)
     return found.join([*_trained_on(results), *_measured(results), *_decay(results), *_radii(results)])
+
+
+def kept(results: Tables) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """The quantities of every run as a table of its own, for `references.keep`."""
+    rows = quantities(results).to_dict("index")
+    return {str(run): {KEPT: {name: np.array([value]) for name, value in row.items()}} for run, row in rows.items()}
 
 
 def _trained_on(results: Tables) -> list[pd.Series]:
@@ -73,7 +80,11 @@ def _decay(results: Tables) -> list[pd.Series]:
     rates = decay(ends.drop(columns="moment").drop_duplicates()).merge(
         ends[["run", "update", "moment"]].drop_duplicates()
     )
-    found = [own.set_index("run")["decay_rate"].rename(f"decay rate at {of}") for of, own in rates.groupby("moment")]
+    found = [
+        own.set_index("run")[column].rename(f"{name} at {of}")
+        for of, own in rates.groupby("moment")
+        for column, name in (("decay_rate", "decay rate"), ("half_life", "half-life"))
+    ]
     norms = _of_one_block(results, "spectral_norm")
     if norms.empty:
         return found

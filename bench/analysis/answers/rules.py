@@ -19,6 +19,7 @@ from scipy.stats import linregress
 from bench.analysis.answers.quantities import SHARES
 from bench.analysis.settings import NO_CLIPPING, text_of
 from bench.analysis.statistics.mechanism import Estimate, over_seeds
+from bench.analysis.statistics.memory_length import LENGTH, MemoryLength, memory_length
 from bench.analysis.statistics.resampling import generator, rank_correlation
 from bench.analysis.statistics.summaries import share_difference, typical, wilson
 from bench.analysis.table import two_digits
@@ -112,13 +113,13 @@ class Rule(ABC):
 
     def verdict(self, estimate: Estimate) -> str:
         """By the interval alone."""
-        low = -np.inf if self.above is None else self.above
-        high = np.inf if self.below is None else self.below
         if self.too_few(estimate) or np.isnan(estimate.value):
             return UNDECIDED
-        if estimate.low > low and estimate.high < high:
+        if (self.above is None or estimate.low > self.above) and (self.below is None or estimate.high < self.below):
             return HOLDS
-        return FAILS if estimate.high <= low or estimate.low >= high else UNDECIDED
+        too_low = self.above is not None and estimate.high <= self.above
+        too_high = self.below is not None and estimate.low >= self.below
+        return FAILS if too_low or too_high else UNDECIDED
 
     @property
     def predicted(self) -> str:
@@ -258,12 +259,64 @@ class RankCorrelation(Rule):
         return Estimate(value, low, high, len(groups)), what
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryRatio(Rule):
+    """How many times as far back one group learns as another: the ratio of their T50, over the lengths of the task.
+
+    of, over: the two groups. The interval of ln T50_a - ln T50_b takes the distance of each estimate from the ends of
+    its profile likelihood interval: d - sqrt((a - l_a)^2 + (u_b - b)^2) and d + sqrt((u_a - a)^2 + (b - l_b)^2). An
+    estimate of 0 or infinity, where none or all solve, is taken at the last end that is known.
+    Source: Zou & Donner 2008 (Stat. Med. 27:1693).
+    """
+
+    of: Where
+    over: Where
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        (a, told_a, n_a), (b, told_b, n_b) = (self._t50(runs, where) for where in (self.of, self.over))
+        logs_a, logs_b = (np.log([one.low, _within(one), one.high]) for one in (a, b))
+        low = logs_a[1] - logs_b[1] - np.hypot(logs_a[1] - logs_a[0], logs_b[2] - logs_b[1])
+        high = logs_a[1] - logs_b[1] + np.hypot(logs_a[2] - logs_a[1], logs_b[1] - logs_b[0])
+        value, low, high = (float(np.exp(end)) for end in (logs_a[1] - logs_b[1], low, high))
+        return Estimate(value, low, high, min(n_a, n_b)), f"T50: {told_a} over {told_b}"
+
+    def _t50(self, runs: pd.DataFrame, where: Where) -> tuple[MemoryLength, str, int]:
+        own = runs[matching(runs, where) & (runs["seed"] < TUNING)]
+        if own.empty or own[LENGTH].nunique() < 2:
+            raise NoSuchRule(f"no runs with {named(where)} at two lengths or more")
+        found = _t50(own)
+        told = f"{named(where)} {_rounded(found.t50)} [{_rounded(found.low)}, {_rounded(found.high)}]"
+        return found, told, int(own.groupby(LENGTH)["seed"].nunique().min())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryCorrelation(Rule):
+    """Spearman's correlation over groups of runs, between T50 and the median of a quantity; bootstrap over groups.
+
+    over: settings; runs that agree in them are one group, tried at several lengths of the task.
+    """
+
+    over: Sequence[str]
+    least, of_what = 6, "groups"
+
+    def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
+        own = runs[runs["seed"] < TUNING].assign(x=lambda all_runs: _column(all_runs, self.quantity))
+        if own.groupby(LENGTH)["seed"].nunique().min() < LEAST_SEEDS:
+            raise NoSuchRule(f"fewer than {LEAST_SEEDS} seeds at a length decide nothing")
+        groups = [part for _, part in own.groupby(list(self.over), dropna=False) if part[LENGTH].nunique() > 1]
+        x, y = (np.array(values) for values in ([part["x"].median() for part in groups], [_t50(p).t50 for p in groups]))
+        value, low, high = rank_correlation(x, y, generator(0, "memory", self.says))
+        return Estimate(value, low, high, len(groups)), f"rank correlation of T50 with {self.quantity}"
+
+
 RULES: dict[str, type[Rule]] = {
     "level": Level,
     "difference": Difference,
     "ratio": Ratio,
     "slope": Slope,
     "rank_correlation": RankCorrelation,
+    "memory_ratio": MemoryRatio,
+    "memory_correlation": MemoryCorrelation,
 }
 
 
@@ -301,6 +354,17 @@ def _named(key: str, value: Any) -> str:
     if key == "clipping.threshold":
         return "no clipping" if told == "inf" else f"clipped at {told}"
     return f"{key.rpartition('.')[2]}={told}" if key != "clipping" or told != NO_CLIPPING else "no clipping"
+
+
+def _t50(runs: pd.DataFrame) -> MemoryLength:
+    """T50 of runs of one group."""
+    solved = runs.groupby(LENGTH)["solved"]
+    return memory_length([*solved.groups], solved.sum().tolist(), solved.size().tolist())
+
+
+def _within(found: MemoryLength) -> float:
+    """T50, or the end that bounds it where none or all solve."""
+    return found.high if found.t50 == 0 else found.low if np.isinf(found.t50) else found.t50
 
 
 def _over(values: pd.Series, rule: Rule) -> Estimate:

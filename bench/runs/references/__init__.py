@@ -1,17 +1,19 @@
 """Results that come with the suite, so that a new cell can be seen beside the known ones after training only it.
 
 NAME.json.gz holds, of every run of an experiment, its outcome, configuration, chosen yaml, environment and evaluations:
-what overview, comparisons and learning curves are made from. `python -m bench.reference FOLDER` makes such a file.
+what overview, comparisons and learning curves are made from; and the numbers by which questions are answered.
+`python -m bench.reference FOLDER` makes such a file.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +23,11 @@ from bench.runs.tables import Source, Tables, flat
 HERE = Path(__file__).parent
 ENDING = ".json.gz"
 TABLES = ("evaluations",)
+DIGITS = 6  # of the numbers in these tables
+
+
+Columns: TypeAlias = Mapping[str, np.ndarray]
+NOTHING: Mapping[str, Mapping[str, Columns]] = MappingProxyType({})
 
 
 class NoReference(ValueError):
@@ -54,8 +61,13 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(ENDING) for path in HERE.glob(f"*{ENDING}"))
 
 
-def keep(runs: Sequence[Source], name: str, folder: Path = HERE) -> Path:
-    """Write the runs as the reference `name`: the same bytes for the same runs, wherever they lay."""
+def keep(
+    runs: Sequence[Source], name: str, folder: Path = HERE, further: Mapping[str, Mapping[str, Columns]] = NOTHING
+) -> Path:
+    """Write the runs as the reference `name`: the same bytes for the same runs, wherever they lay.
+
+    further: tables that are not on disk, by run and by name. Numbers of tables are kept to six digits.
+    """
     kept = [
         {
             "run_id": run.run_id,
@@ -63,7 +75,11 @@ def keep(runs: Sequence[Source], name: str, folder: Path = HERE) -> Path:
             "config": run.config | {"results": f"results/{name}"},
             "overrides": run.overrides | {"overrides": _elsewhere(run.overrides["overrides"])},
             "environment": run.environment,
-            "tables": {name: _lists(table) for name in TABLES if (table := run.table(name)) is not None},
+            "tables": {
+                name: _lists(table)
+                for name, table in [*((name, run.table(name)) for name in TABLES), *further.get(run.run_id, {}).items()]
+                if table is not None
+            },
         }
         for run in sorted(runs, key=lambda run: run.run_id)
     ]
@@ -77,8 +93,12 @@ def _elsewhere(overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if not override.startswith("results=")]
 
 
-def _lists(table: dict[str, np.ndarray]) -> dict[str, list[float]]:
-    return {column: values.tolist() for column, values in table.items()}
+def _lists(table: Columns) -> dict[str, list[float]]:
+    return {column: [_short(value) for value in values.tolist()] for column, values in table.items()}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def read(name: str, folder: Path = HERE) -> list[StoredRun]:
