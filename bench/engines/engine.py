@@ -216,3 +216,7 @@ class Engine(Named, ABC):
         cell = network.cell
         layers = len(cell.states) // len(cell.core.states)
         return layers * (8 * len(cell.gates) or 4) * steps * sequences * network.padded_hidden
+
+    def judging_count(self, network: Network, read: int, sequences: int) -> int:
+        """Numbers that answers at `read` steps need of one replica, beside them: none where states are read at once."""
+        return 0

@@ -59,6 +59,10 @@ class Fused(Engine):
         blocks = 6 if isinstance(network.cell, LSTM) else 2  # h, the deltas (of an LSTM one for each gate) and its c
         return steps * sequences * (blocks * network.padded_hidden + network.inputs)  # a recording's own batch
 
+    def judging_count(self, network: Network, read: int, sequences: int) -> int:
+        """The states of all steps that are read, from which a second kernel makes the outputs."""
+        return sequences * read * network.padded_hidden
+
 
 def _kind(cell: Cell) -> str:
     """The kernel's name of a cell's recurrence; the empty word if it has none."""

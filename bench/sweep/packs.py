@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from bench.jobs.job import Job
-from bench.training.data import CHUNK
+from bench.training.data import CHUNK, numbers_ahead
 
 BYTES = {"float32": 4, "float64": 8}
 VECTORS = 10  # of the length of a replica's parameters: they, gradient, clipped, step, optimizer state, intermediates
@@ -47,9 +49,8 @@ def packs(
     result = []
     for members in groups.values():
         job, cost = jobs[members[0]], costs[members[0]]
-        sizes = taken(job)
-        once = sizes.pop("engine") if job.engine.one_at_a_time else 0
-        fitting = max(1, min(width, int((memory - once) / sum(sizes.values()))))
+        each, once = sum(taken(job).values()), sum(taken_once(job).values())
+        fitting = max(1, min(width, int((memory - once) / each)))
         share = math.ceil(cost * len(members) * places / total)
         count = max(math.ceil(len(members) / fitting), min(share, len(members)))
         for k in range(count):
@@ -64,7 +65,8 @@ def taken(job: Job) -> dict[str, int]:
     task, network, judged = replica.task_at(replica.updates), replica.network, replica.evaluation
     read = len(task.scored) + task.steps - task.least_steps
     numbers = {
-        "engine": job.engine.activation_count(network, task.steps, replica.batch_size),
+        "engine": 0 if job.engine.one_at_a_time else _activations(job),
+        "judging": job.engine.judging_count(network, read, CHUNK),
         "parameters": VECTORS * network.flat_size,
         "sequences": (judged.sequences + max(CHUNK, replica.batch_size)) * task.steps * task.inputs,
         "outputs": OUTPUTS * max(replica.batch_size, CHUNK) * read * network.padded_outputs,
@@ -73,6 +75,20 @@ def taken(job: Job) -> dict[str, int]:
         "drawing": DRAWING * max(replica.batch_size, CHUNK) * task.steps,
         "series": SERIES * replica.updates,
     }
+
+
+def taken_once(job: Job) -> dict[str, int]:
+    """Bytes that a pack takes whatever its width, by what for: activations of one replica at a time, data ahead."""
+    size, ahead = BYTES[job.replica.precision], numbers_ahead(torch.device(job.device))
+    return {
+        "engine": size * _activations(job) if job.engine.one_at_a_time else 0,
+        "ahead": ahead * size + ahead // (job.replica.task.inputs + 1) * DRAWING,
+    }
+
+
+def _activations(job: Job) -> int:
+    replica = job.replica
+    return job.engine.activation_count(replica.network, replica.task_at(replica.updates).steps, replica.batch_size)
 
 
 def _cost(job: Job, reached: int) -> float:

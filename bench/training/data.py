@@ -16,6 +16,11 @@ NUMBERS_AHEAD = 2**20  # training data is drawn for so many updates at once that
 NUMBERS_AHEAD_ON_GPU = 2**26  # where it takes longer to ask for them than to draw them
 
 
+def numbers_ahead(device: torch.device) -> int:
+    """How many numbers of training data are drawn at once, or those of one update where these are more."""
+    return NUMBERS_AHEAD if device.type == "cpu" else NUMBERS_AHEAD_ON_GPU
+
+
 @dataclass(frozen=True)
 class Sequences:
     """Draws the sequences of every replica from its own seed; a task's own collection is the same for all replicas.
@@ -35,7 +40,7 @@ class Sequences:
 
     def training(self, size: int, updates: range, task_at: Callable[[int], Task]) -> Iterator[Batch]:
         """The batch of each of these updates, `size` sequences of the task at that update."""
-        at_once = NUMBERS_AHEAD if self.device.type == "cpu" else NUMBERS_AHEAD_ON_GPU
+        at_once = numbers_ahead(self.device)
         start = updates.start
         while start < updates.stop:
             task = task_at(start)

@@ -17,6 +17,7 @@ from omegaconf import open_dict
 from bench.__main__ import main
 from bench.engines.batched import _SWEEPS, Batched
 from bench.engines.compiled import Compiled
+from bench.engines.fused import Fused
 from bench.jobs.compose import composed, plain
 from bench.jobs.composer import Composer
 from bench.jobs.job import checked_job
@@ -25,7 +26,7 @@ from bench.sweep import planning, progress, worker
 from bench.sweep.execution import engines
 from bench.sweep.executors import PackJob, TaskExecutor, WorkerExecutor
 from bench.sweep.launcher import PackLauncher
-from bench.sweep.packs import packs, taken
+from bench.sweep.packs import packs, taken, taken_once
 from bench.sweep.progress import SweepProgress
 from bench.sweep.sweeper import union
 from bench.sweep.worker import Order
@@ -150,9 +151,8 @@ def test_no_place_stands_idle():
 def test_memory_bounds_the_width(engine):
     """Whoever takes one replica at a time needs what is kept for the way back once."""
     asked = [dataclasses.replace(job, engine=engine) for job in jobs(lstm=8)]
-    sizes = taken(asked[0])
-    once = sizes.pop("engine") if engine == Compiled() else 0
-    each = sum(sizes.values())
+    each, once = sum(taken(asked[0]).values()), sum(taken_once(asked[0]).values())
+    assert (taken_once(asked[0])["engine"] > 0) == (engine == Compiled())
     for memory, width in ((BIG, 8), (once + 2.5 * each, 2), (once + each, 1), (1.0, 1)):
         assert [pack.width for pack in packs(asked, width=32, memory=memory, places=1)] == [width] * (8 // width)
 
@@ -165,12 +165,17 @@ def test_memory_is_the_sum_of_what_is_kept():
     gates, cells, rows = 4 * 112, 2 * 112, 112 + 2 + 1 + 5  # H is stored as 112, rows are padded to a multiple of 8
     assert taken(job) == {
         "engine": 8 * 500 * 16 * (gates + cells + rows),
+        "judging": 0,
         "parameters": 8 * 10 * job.replica.network.flat_size,
         "sequences": 8 * (1024 + 64) * 500 * 2,
         "outputs": 8 * 3 * 64 * 1 * 16,  # judged are 64 at a time
         "drawing": 24 * 64 * 500,
         "series": 33 * 70,
     }
+    assert taken_once(job) == {"engine": 0, "ahead": 8 * 2**20 + 24 * (2**20 // 3)}
+    on_a_gpu = dataclasses.replace(job, engine=Fused(), device="cuda")
+    assert taken(on_a_gpu)["judging"] == 8 * 64 * 1 * 112
+    assert taken_once(on_a_gpu)["ahead"] == 8 * 2**26 + 24 * (2**26 // 3)
 
 
 @pytest.mark.parametrize("cell", ["tanh", "silu", "gru", "lstm"])
