@@ -28,6 +28,7 @@ from bench.analysis.figures.gain import STD, gradient_gain
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.learning import WORST, learning_curves
+from bench.analysis.figures.panels import draw_bands
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
 from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, paper, series_styles, styled
@@ -225,6 +226,19 @@ def test_settings_of_matplotlib_are_as_before(tables):
     before = dict(mpl.rcParams)
     success(tables)
     assert dict(mpl.rcParams) == before
+
+
+def test_a_series_without_a_number_leaves_the_others_to_be_drawn():
+    """The gradient of a part of the state that the last step's loss does not see has no size relative to it."""
+    panel = Drawing().subplots()
+    lags = np.arange(12)
+    band = pd.concat(
+        pd.DataFrame({"lag": lags, "part": part, "median": level, "q25": level, "q75": level})
+        for part, level in (("h", -1.0), ("h-1", np.nan))
+    )
+    draw_bands(panel, band, "lag", "part", series_styles(["h", "h-1"]))
+    panel.figure.canvas.draw()
+    assert len(panel.lines) == 1
 
 
 def test_known_cells_keep_their_look_and_new_ones_take_the_next():

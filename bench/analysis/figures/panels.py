@@ -156,6 +156,8 @@ def _draw_band(
     panel: Axes, x: pd.Series, band: pd.DataFrame, style: SeriesStyle, dash: Dash, edges: tuple[float, float]
 ) -> None:
     median, low, high = (band[name].clip(*edges) for name in ("median", "q25", "q75"))
+    if not np.isfinite(median).any():
+        return  # matplotlib cannot space markers on a line without points
     every = (style.offset, MARKER_DISTANCE)
     panel.plot(x, median, color=style.color, linestyle=dash, marker=style.marker, markevery=every)
     panel.fill_between(x, low, high, color=style.color, alpha=BAND_ALPHA, linewidth=0)
