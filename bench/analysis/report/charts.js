@@ -205,13 +205,13 @@
     if (!own.length) return say(place, "No run is chosen above.");
     const order = [...new Set(own.map((run) => run.setting))];
     if (order.length > 200) return say(place, `${order.length} settings are too many to look at: choose fewer above.`);
-    const rows = own.map(({ run, task, cell, clip, seed, outcome, setting, score, solved_at, updates }) => ({ run, task, cell, clip, seed, outcome, setting, score, solved_at, updates }));
+    const rows = own.map(({ run, task, cell, clip, seed, outcome, setting, score, solved_at, updates }) => ({ run, task, cell, clip, seed, outcome, setting, score, solved_at: solved_at ?? "never", updates }));
     const room = roomFor(levelsIn(rows, "task").length, place.clientWidth - 120);
     const y = { field: "setting", type: "nominal", sort: order, title: null };
     const tooltip = ["task", "cell", "clip", "seed", "outcome", "score", "solved_at", "updates", "run"].map((field) => ({ field }));
     const layer = [
-      { mark: { type: "point", filled: true, size: 70, opacity: 0.5, cursor: "pointer" }, params: [{ ...ZOOM, select: { ...ZOOM.select, encodings: ["x"] } }], encoding: { x: { field: "score", type: "quantitative", title: "score (skill, 0 to 1)", scale: { domain: [-0.03, 1.03], nice: false } }, y, color: cells(), tooltip } },
       { mark: { type: "tick", thickness: 2, color: color("--ink") }, encoding: { x: { aggregate: "median", field: "score", type: "quantitative" }, y } },
+      { mark: { type: "point", filled: true, size: 70, opacity: 0.5, cursor: "pointer" }, params: [{ ...ZOOM, select: { ...ZOOM.select, encodings: ["x"] } }], encoding: { x: { field: "score", type: "quantitative", title: "score (skill, 0 to 1)", scale: { domain: [-0.03, 1.03], nice: false } }, y, color: cells(), tooltip } },
     ];
     const view = await draw(place, { data: { values: rows }, facet: { column: { field: "task", type: "nominal", sort: detail.axes.task } }, spec: { width: room, height: { step: 16 }, layer } }, "Score of every run by setting, with medians. Every run: in the list of runs below.");
     view.addEventListener("click", (_, item) => { if (item?.datum?.run) location.hash = `run-${item.datum.run}`; });
