@@ -10,7 +10,7 @@ import pytest
 
 from bench.analysis import tables as made
 from bench.analysis.report.asked import command_lines, question
-from bench.analysis.report.differences import differences
+from bench.analysis.report.differences import differences, values
 from bench.analysis.report.findings import TOLERANCE, TOLERANCES, TOLERANT, findings, in_short, share, smallness, words
 from bench.analysis.report.groups import GROUPS, HEALTH, LEARNED, WHY, group_of
 from bench.analysis.settings import distinguished
@@ -254,11 +254,11 @@ def test_runs_are_asked_for_again_by_the_fewest_command_lines():
 def test_budget_rate_size_and_seeds_are_told_with_both_values_and_other_parts_by_name(results):
     runs = results.runs
     a, b = runs[runs["cell"] == "tanh"], runs[runs["cell"] == "lstm"]
-    assert differences(a, b) == ""
+    assert differences(values(a), values(b)) == ""
     other = b[b["seed"] > 1].assign(
         **{"updates": 200, "optimizer.lr": 0.1, "cell.hidden": 8, "initializer/bias": "zeros"}
     )
-    told = differences(a.assign(**{"initializer/bias": "pytorch"}), other)
+    told = differences(*map(values, (a.assign(**{"initializer/bias": "pytorch"}), other)))
     assert told == (
         "cell.hidden 64 vs 8; optimizer.lr 0.001 vs 0.1; updates 3000 vs 200; 5 vs 3 seeds, 3 in common; initializer"
     )

@@ -21,7 +21,7 @@ from bench.analysis.report.absences import absences
 from bench.analysis.report.asked import command_lines, question
 from bench.analysis.report.claims import claims
 from bench.analysis.report.detail import detail, packed
-from bench.analysis.report.differences import differences
+from bench.analysis.report.differences import differences, values
 from bench.analysis.report.findings import findings, in_short, smallness, words
 from bench.analysis.report.groups import CLIPPING, GROUPS, HEALTH, LEARNED, group_of
 from bench.analysis.report.interactive import library
@@ -206,7 +206,7 @@ def _axes_compared(row: dict[Hashable, Any]) -> dict[str, str]:
 
 
 def _differences(numbers: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    groups = {tuple(map(str, key)): own for key, own in runs.groupby(SETTING, observed=True)}
+    groups = {tuple(map(str, key)): values(own) for key, own in runs.groupby(SETTING, observed=True)}
     found = []
     for row in numbers.to_dict("records"):
         a, b = (
