@@ -56,9 +56,8 @@ def mean_weight(facets: Facets) -> Plot:
     band = quartiles(facets.joined("mean_weight"), [*facets.by, "update"], "mean_weight")
     panels = facets.panels(band, "updates", "mean |weight|")
     panels.draw_bands(band, "update")
-    panels.legend({})
     caption = f"Mean absolute weight, {facets.seeds()}. {facets.conditions}"
-    return Plot("mean_weight", (panels.figure,), band, caption, panels.alt("Mean weight"))
+    return Plot("mean_weight", panels.figures, band, caption, panels.alt("Mean weight"))
 ''',
 }
 

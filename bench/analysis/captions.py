@@ -10,6 +10,7 @@ from bench.analysis.settings import SETTING, levels
 
 BAND = "Line: median over seeds; band: quartiles (25 to 75 %)"
 SURVIVORS = "drawn where more than half of the runs have a value"
+RUNS = "thin: single seeds (band, for more than 10: quartiles)"
 LOSS = "loss: mean over batch and scored steps"
 BY_HAND = "settings chosen by hand"
 

@@ -36,13 +36,15 @@ class Layout:
     """The setting that a figure tells apart by colour (hue), by rows and by columns of panels, and along x.
 
     Each is a key of the configuration, such as `cell` or `task.length`; `clip` (the clipping rule and its threshold,
-    for which `clipping.threshold` is another name) or `folder`. x: of the figure `success` alone.
+    for which `clipping.threshold` is another name) or `folder`. x: of the figure `success` alone. fixed: rows or
+    columns of panels were asked for, so that they do not change places.
     """
 
     hue: str = "cell"
     row: str = "clip"
     col: str = "task"
     x: str = "clip"
+    fixed: bool = False
 
     @property
     def columns(self) -> dict[str, str]:
@@ -63,7 +65,8 @@ def layout(
             axes[axis] = _known(runs, axis, key)
             if twice := [other for other in axes if other != axis and axes[other] == axes[axis]]:
                 raise NoSuchAxis(f"{axis}={key}: is the {twice[0]} already; give each axis a setting of its own")
-    usual = {axis: key for axis, key in asdict(Layout()).items() if axis != "x"}
+    asked = asdict(Layout())
+    usual = {axis: asked[axis] for axis in ("hue", "row", "col")}
     for axis, key in usual.items():
         if axis not in axes and key not in axes.values():
             axes[axis] = key
@@ -76,7 +79,7 @@ def layout(
         along = _known(runs, "x", x)
         if along in (axes["hue"], axes["col"]):
             raise NoSuchAxis(f"x={x}: is the hue or the column already; give x a setting of its own")
-    return Layout(**axes, x=along)
+    return Layout(**axes, x=along, fixed=row is not None or col is not None)
 
 
 def column_of(key: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD
-from bench.analysis.statistics.comparisons import QUESTIONS, compare
+from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD, levels
+from bench.analysis.statistics.comparisons import QUESTIONS, TOO_SMALL, compare
 from bench.analysis.statistics.memory_length import by_length, memory_lengths, without_length
 from bench.analysis.statistics.resampling import FEWEST, generator, typical_interval
 from bench.analysis.statistics.summaries import (
@@ -21,7 +22,7 @@ from bench.analysis.statistics.summaries import (
     typical,
 )
 from bench.analysis.statistics.survival import curve, median, times
-from bench.analysis.table import MISSING, Table, rounded, shortened, two_digits
+from bench.analysis.table import COLUMN, MISSING, Table, rounded, shortened, two_digits
 
 COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]
 COUNTED = ("relapsed", "hopeless", "diverged", "dead", "failed")
@@ -44,6 +45,11 @@ CLIPPING_NOTE = (
     "clipping. threshold / norm: in units of that norm. "
     f"{COST_NOTE}"
 )
+SOLVED_NOTE = (
+    "Runs that solved their task, of all. Bold: where the 95 % Wilson interval lies beyond those of all others at that "
+    "task and threshold."
+)
+AXES = {"cell": "cells", "clip": "clipping thresholds or rules"}
 ALL_TASKS = "all tasks"
 ESTIMATES_NOTE = (
     "With 95 % intervals. solved: runs that met the rule at some time, of all n (Wilson). score: interquartile mean "
@@ -63,6 +69,10 @@ COMPARISONS_NOTE = (
     "thresholds. least p: that a test of so many runs can come to, before the correction; n too small to decide: not "
     "even that would survive it. "
     f"{COST_NOTE}"
+)
+UNDECIDED = (
+    "With so few seeds none of the {} comparisons can be decided: not even the most extreme outcome would survive the "
+    "correction for their number. The table holds what was seen."
 )
 MEMORY_NOTE = (
     "T50: length at which half of the runs solve, by a fit of 1 / (1 + (T / T50)^b), with its 95 % interval by profile "
@@ -97,6 +107,41 @@ def overview(runs: pd.DataFrame) -> Table:
     text = _by_row(numbers, _outcome_text)
     text = text.drop(columns=[name for name in RARE if not numbers[name].any()])
     return Table("overview", numbers, text, OVERVIEW_NOTE, _apart(numbers, "solved", ("low", "high")))
+
+
+def solved(runs: pd.DataFrame) -> Table:
+    """How many runs of each setting solved their task, small enough for a column of a page.
+
+    Cells are the rows and thresholds the columns, or the other way round, or both are rows: the first that fits.
+    """
+    numbers = success_rates(runs, SETTING)
+    numbers["best"] = [(k, "solved") in _apart(numbers, "solved", ("low", "high")) for k in numbers.index]
+    shown = numbers.astype(dict.fromkeys(SETTING, str)).assign(
+        text=numbers["successes"].astype(str) + "/" + numbers["n"].astype(str), setting=_joined_labels(numbers)
+    )
+    for rows, columns in (("cell", "clip"), ("clip", "cell"), ("setting", None)):
+        if columns is None:
+            text = shown.rename(columns={"text": "solved"})[["task", rows, "solved"]].reset_index(drop=True)
+            best = frozenset((k, "solved") for k in text.index[shown["best"]])
+        else:
+            order = {name: list(map(str, levels(numbers[name]))) for name in SETTING}
+            wide = shown.pivot(index=["task", rows], columns=columns, values=["text", "best"])
+            keys = [key for key in product(order["task"], order[rows]) if key in wide.index]
+            names = [name for name in order[columns] if name in set(shown[columns])]
+            cells = wide["text"].loc[keys, names].fillna(MISSING)
+            text = cells.reset_index().rename_axis(columns=None)
+            bold = wide["best"].loc[keys, names].eq(True).to_numpy()
+            best = frozenset((int(k), names[c]) for k, c in zip(*np.nonzero(bold), strict=True))
+        note = SOLVED_NOTE + ("" if columns is None else f" Columns: {AXES[columns]}.")
+        table = Table("solved", numbers, text, note, best, labels=2, narrow=True)
+        if table.inches <= COLUMN:
+            return table
+    return table
+
+
+def _joined_labels(numbers: pd.DataFrame) -> pd.Series:
+    several = [name for name in ("cell", "clip") if numbers[name].nunique() > 1] or ["cell"]
+    return numbers[several].astype(str).agg(", ".join, axis=1)
 
 
 def clipping(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
@@ -143,7 +188,9 @@ def comparisons(runs: pd.DataFrame, seed: int = 0) -> Table:
     """
     numbers = _with_costs(compare(runs, seed), runs)
     text = pd.DataFrame([_comparison_text(row) for _, row in numbers.iterrows()])
-    return Table("comparisons", numbers, text, COMPARISONS_NOTE)
+    undecided = len(numbers) and (numbers["verdict"] == TOO_SMALL).all()
+    instead = UNDECIDED.format(len(numbers)) if undecided else ""
+    return Table("comparisons", numbers, text, COMPARISONS_NOTE, instead=instead)
 
 
 def _with_costs(comparisons: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

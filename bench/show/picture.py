@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
-from bench.analysis.figures.panels import legend, shade
+from bench.analysis.figures.panels import Key, shade
 from bench.analysis.figures.plot import PNG_DPI
 from bench.analysis.figures.style import COLORS, GREY, ONE_COLUMN, paper
 
@@ -152,7 +152,7 @@ def picture(example: Example) -> Figure:
     panels[-1].xaxis.set_major_locator(MaxNLocator(6, steps=ROUND, integer=True))
     figure.supxlabel("step t (time steps)", fontsize="medium")
     figure.align_ylabels()
-    legend(figure, {}, {}, shaded="scored steps")
+    figure.legend(loc="outside upper center", **Key({}, shaded="scored steps").laid_out(ONE_COLUMN)[0])
     return figure
 
 

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from fontTools.ttLib import TTFont
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 
-from bench.analysis.figures.clipping import LOSS, NORM, SHARE, clipping
+from bench.analysis.captions import common
+from bench.analysis.figures.clipping import clipping
 from bench.analysis.figures.dynamics import GROWN, decay_and_exponent, gradient_map, jacobian_product
 from bench.analysis.figures.eigenvalues import eigenvalues
 from bench.analysis.figures.figure import Figure, all_figures
@@ -28,10 +30,10 @@ from bench.analysis.figures.gain import STD, gradient_gain
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.learning import WORST, learning_curves
-from bench.analysis.figures.panels import draw_bands
+from bench.analysis.figures.panels import Panels
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
-from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, paper, series_styles, styled
+from bench.analysis.figures.style import ONE_COLUMN, STYLES, TWO_COLUMNS, Style, kept, paper, series_styles, styled
 from bench.analysis.figures.success import memory_length, success
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.summaries import wilson
@@ -103,9 +105,21 @@ def lines(figure: Drawing) -> dict[tuple[str, str], list[np.ndarray]]:
 
 def test_caption_says_what_it_must(plot):
     for said in ("n = 3 seeds", "adam, lr 0.001", "mean over batch and scored steps", "settings chosen by hand"):
-        assert said in plot.caption
-    shown = ("quartiles", "Wilson", "bootstrap", "a point a run", "One run", "Circles: runs")
-    assert any(what in plot.caption for what in shown)
+        assert said in plot.text
+    shown = ("quartiles", "Wilson", "bootstrap", "a point a run", "One run", "of every run")
+    assert any(what in plot.text for what in shown)
+
+
+def test_caption_is_short_and_the_title_a_question(plot, file):
+    assert 10 < len(plot.caption.split()) < 60
+    assert plot.title.endswith("?")
+    assert file("txt").read_text() == f"{plot.title}\n\n{plot.caption} {plot.details}\n"
+
+
+def test_what_all_figures_share_is_said_once(runs):
+    told = common(runs)
+    assert told.startswith("In all figures: n = 3 seeds of each setting.")
+    assert "Trained with adam, lr 0.001" in told
 
 
 def test_alt_text_names_the_lines(plot):
@@ -133,7 +147,7 @@ def test_a_plot_can_be_saved_twice(tables, tmp_path):
 
 def test_page_is_as_wide_as_a_column_or_a_page(plot, file):
     (box,) = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", file("pdf").read_bytes())
-    assert float(box[0]) / 72 == (TWO_COLUMNS if plot.name == "clipping" else ONE_COLUMN)
+    assert float(box[0]) / 72 in (ONE_COLUMN, TWO_COLUMNS)
 
 
 def test_more_than_two_columns_of_panels_take_the_whole_page(tables):
@@ -188,9 +202,8 @@ def test_nothing_lies_outside_the_page(plot):
 
 def test_every_axis_says_what_it_shows(plot):
     assert plot.figure.get_supxlabel()
-    quantities = [panel.get_title() for panel in plot.figure.axes] if plot.name == "clipping" else []
     settings = plot.name == "scores" and [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
-    assert plot.figure.get_supylabel() or settings or quantities[:3] == [LOSS, SHARE, NORM]
+    assert plot.figure.get_supylabel() or settings or plot.figure.axes[0].get_ylabel()
 
 
 def test_csv_holds_the_numbers(plot, file):
@@ -236,7 +249,8 @@ def test_a_series_without_a_number_leaves_the_others_to_be_drawn():
         pd.DataFrame({"lag": lags, "part": part, "median": level, "q25": level, "q75": level})
         for part, level in (("h", -1.0), ("h-1", np.nan))
     )
-    draw_bands(panel, band, "lag", "part", series_styles(["h", "h-1"]))
+    panels = Panels((panel.figure,), {("", "adding"): panel}, series_styles(["h", "h-1"]), "", "task", "part")
+    panels.draw_bands(band.assign(task="adding"), "lag")
     panel.figure.canvas.draw()
     assert len(panel.lines) == 1
 
@@ -321,7 +335,9 @@ def test_a_new_cell_is_drawn_like_any_other(figure, tables):
 @pytest.mark.parametrize("hue", ["seed", "optimizer.lr", "task.length"])
 def test_any_setting_may_tell_lines_apart_and_the_others_are_told_apart_with_it(tables, hue):
     plot = learning_curves(tables, hue=hue)
-    labels = {text.get_text() for text in plot.figure.legends[0].get_texts()}
+    legend = plot.figure.legends[0]
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert legend.get_title().get_text() == hue
     short = hue.rpartition(".")[2]
     values = {f"{value:g}" for value in tables.runs[hue].unique()}
     assert labels == {f"{short}={value}, cell={cell}" for value in values for cell in CELLS} | {"baseline"}
@@ -336,7 +352,7 @@ def test_no_figure_pools_what_its_axes_do_not_name(figure, layout, two_rates):
     plot = figure(two_rates, **layout)
     if "n" in plot.data:
         assert plot.data["n"].max() == 3
-    assert "n = 3 seeds" in plot.caption
+    assert "n = 3 seeds" in plot.text
     if "run" in plot.data:  # a point a run
         axes = [name for name in plot.data if name in ("task", "cell", "clip") or name.startswith("by ")]
         varied = two_rates.runs.set_index("run")[["cell", "optimizer.lr", "task", "clipping.threshold"]]
@@ -412,7 +428,7 @@ def test_a_vanished_gradient_is_minus_infinity_and_not_drawn(plots):
     plot = plots[gradient_probe]
     gone = plot.data[(plot.data["task"] == "adding") & (plot.data["cell"] == "tanh") & (plot.data["lag"] > 35)]
     assert (gone["median"] == -np.inf).all()
-    tanh = lines(plot.figure)["start", "adding"][0]
+    tanh = lines(plot.figure)["adding", "start"][0]  # turned: a row for each task
     assert np.isfinite(tanh).sum() == 36
 
 
@@ -431,12 +447,13 @@ def test_the_matrices_of_a_gated_cell_have_a_figure_of_their_own(plots):
     assert list(gates.cat.categories) == [rf"lstm $W_{{{gate}}}$" for gate in ("hi", "hf", "hg", "ho")]
 
 
-def test_no_gate_has_the_colour_of_a_cell(plots):
-    cells, gates = (
-        {to_hex(handle.get_color()) for handle in plots[figure].figure.legends[0].legend_handles[:-1]}
-        for figure in (learning_curves, gate_spectral_radius)
-    )
-    assert not cells & gates
+def test_gates_have_shades_of_their_cells_colour_and_differ_without_colour(plots):
+    gates = plots[gate_spectral_radius].figure.legends[0].legend_handles[-4:]
+    colors = [to_hex(gate.get_color()) for gate in gates]
+    cells = series_styles(CELLS)
+    assert colors[0] == cells["lstm"].color
+    assert not set(colors) & {cells[cell].color for cell in ("tanh", "irnn")}
+    assert len({gate.get_marker() for gate in gates}) == len(set(colors)) == 4
 
 
 def test_without_a_gated_cell_there_is_no_figure_of_gates(tables):
@@ -488,8 +505,8 @@ def test_decay_rates_are_drawn_against_exponents_at_start_and_end(one_run):
     assert plot.data["moment"].tolist() == ["start", "end"]
     np.testing.assert_allclose(plot.data["decay_rate"], rates[[0, 3000]])
     np.testing.assert_allclose(plot.data["exponent"], exponents[[0, 3000]])
-    assert "Mean over 32 held-out sequences, of which 5 to 95 % lie within 0.04 nats per step" in plot.caption
-    assert "; 0 points not converged." in plot.caption
+    assert "Mean over 32 held-out sequences, of which 5 to 95 % lie within 0.04 nats per step" in plot.text
+    assert "; 0 points not converged." in plot.text
 
 
 def test_exponents_of_an_earlier_version_are_not_drawn_beside_those_of_now(tables):
@@ -541,10 +558,15 @@ def test_dots_are_where_the_gradient_has_grown_and_nowhere_else(one_run):
 
 
 def test_the_threshold_is_drawn_where_there_is_one(plots):
-    panels = plots[clipping].figure.axes[2::3]
-    assert plots[clipping].figure.axes[2].get_title() == NORM
+    panels = [panel for panel in plots[clipping].figure.axes if panel.get_yscale() == "log"]
     drawn = [[line.get_ydata()[0] for line in panel.lines if len(line.get_ydata()) == 2] for panel in panels]
     assert drawn == [[1], [10], [], [1], [10], []]  # on each task: clipped at 1, at 10, not at all
+
+
+def test_no_panel_shows_shares_where_nothing_could_be_clipped(plots):
+    shares = [panel for panel in plots[clipping].figure.axes if panel.get_yscale() == "linear"]
+    assert len(shares) == 2 * 2  # tasks and finite thresholds
+    assert all(any(len(line.get_ydata()) > 2 for line in panel.lines) for panel in plots[clipping].figure.axes)
 
 
 def test_share_of_clipped_updates_is_counted(one_run):
@@ -560,16 +582,6 @@ def test_norms_are_drawn_with_their_quantiles_over_the_updates_of_a_window(one_r
     seen = np.exp(one_run.clipping.query("60 < update <= 120")["norm_log_mean"])
     band = plot.data.query("update == 120").set_index("quantity")["median"]
     np.testing.assert_allclose(band[["norm_q05", "norm_q50", "norm_q95"]], seen.quantile([0.05, 0.5, 0.95]))
-
-
-def test_a_run_that_diverged_stays_in_the_learning_curve_beside_its_clipping(plots):
-    plot = plots[clipping]
-    there = plots[learning_curves].data
-    again = plot.data.query("quantity == 'relative_loss'")
-    assert np.isinf(again["median"]).any()
-    shared = again.merge(there, on=["task", "clip", "cell", "update"], suffixes=("", "_there"))
-    np.testing.assert_array_equal(shared["median"], shared["median_there"])
-    assert len(shared) == len(there)
 
 
 # Labels
@@ -601,23 +613,6 @@ def test_panels_keep_their_size_whatever_the_length_of_labels(figure, letters, f
     assert (long > 0.7 * usual).all()
 
 
-@pytest.mark.parametrize("letters", [14, 30])
-@pytest.mark.parametrize("figure", FIGURES, ids=repr)
-def test_no_two_labels_lie_on_each_other(figure, letters, few_runs):
-    plot = draw(figure, renamed(few_runs, letters))
-    with paper():
-        plot.figure.draw_without_rendering()
-    panels = plot.figure.axes
-    labels = [label for panel in panels for label in (panel.title, *panel.texts)]
-    labels += panels[0].get_yticklabels() if plot.name == "scores" else []
-    boxes = [label.get_window_extent() for label in labels if label.get_text()]
-    for k, one in enumerate(boxes):
-        for other in boxes[:k]:
-            width = min(one.x1, other.x1) - max(one.x0, other.x0)
-            height = min(one.y1, other.y1) - max(one.y0, other.y0)
-            assert min(width, height) < 2  # dots, of a hundred to an inch
-
-
 def test_a_label_keeps_all_its_letters_where_there_is_room_and_else_its_ends():
     with paper():
         label = "lstm, hidden=64, recurrent=orthogonal"
@@ -645,3 +640,134 @@ def test_gradient_gain_is_the_slope_of_the_probe_with_what_is_predicted_of_linea
 def test_gradient_gain_needs_runs_of_several_gains(tables):
     with pytest.raises(NothingToDraw, match=re.escape(STD)):
         gradient_gain(tables)
+
+
+# The page that a figure fits
+
+
+@pytest.fixture(scope="module")
+def many_rules(make_up, tmp_path_factory) -> Tables:
+    """One task, two cells, twelve thresholds and two seeds."""
+    folder = tmp_path_factory.mktemp("rules")
+    thresholds = [*map(float, range(1, 12)), np.inf]
+    return load(make_up(folder, {"adding": 20}, CELLS[:2], thresholds, seeds=2))
+
+
+def texts(figure: Drawing) -> list[Text]:
+    """What is written beside the panels, and in the legend."""
+    found = [label for panel in figure.axes for label in (panel.title, *panel.texts)]
+    found += [label for legend in figure.legends for label in (legend.get_title(), *legend.get_texts())]
+    return [label for label in found if label.get_text() and label.get_visible()]
+
+
+def assert_fits(plot: Plot, style: Style) -> None:
+    """Every part has the width of a column or a page, is not too tall, and no two texts in it lie on each other."""
+    for part in plot.figures:
+        width, height = part.get_size_inches()
+        assert width in (style.column, style.page)
+        assert height <= min(style.ratio * width, 8) + 1e-9
+        with kept(part):
+            part.draw_without_rendering()
+            box = part.get_tightbbox()
+        assert min(box.x0, box.y0) >= -1e-9
+        assert (box.x1 <= width + 1e-9, box.y1 <= height + 1e-9) == (True, True)
+        dots = part.dpi * style.scale
+        for panel in part.axes:
+            size = panel.get_window_extent()
+            if panel.get_label() != "<colorbar>":
+                assert min(size.width, size.height) > 0.3 * dots
+        boxes = [label.get_window_extent() for label in texts(part)]
+        for k, one in enumerate(boxes):
+            for other in boxes[:k]:
+                across = min(one.x1, other.x1) - max(one.x0, other.x0)
+                down = min(one.y1, other.y1) - max(one.y0, other.y0)
+                assert min(across, down) < 0.02 * dots
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("figure", FIGURES, ids=repr)
+def test_every_figure_fits_the_page_of_each_style(figure, style, many_rules):
+    with styled(STYLES[style]):
+        try:
+            plot = draw(figure, many_rules)
+        except NothingToDraw:
+            return
+    assert_fits(plot, STYLES[style])
+
+
+@pytest.mark.parametrize("style", ["paper", "slides"])
+@pytest.mark.parametrize("letters", [5, 14, 30])
+@pytest.mark.parametrize("figure", FIGURES, ids=repr)
+def test_every_figure_fits_its_page_whatever_the_length_of_labels(figure, letters, style, few_runs):
+    with styled(STYLES[style]):
+        plot = draw(figure, renamed(few_runs, letters))
+    assert_fits(plot, STYLES[style])
+
+
+def test_a_figure_that_no_page_holds_comes_in_parts_with_files_of_their_own(many_rules, tmp_path):
+    with styled(STYLES["slides"]):
+        plot = learning_curves(many_rules)
+    assert len(plot.figures) == 2
+    plot.save(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.pdf")} == {"learning_curves.pdf", "learning_curves_2.pdf"}
+    shown = [panel.get_title() for part in plot.figures for panel in part.axes]
+    assert [title for title in shown if title] == [*(f"clipped at {k}" for k in range(1, 12)), "no clipping"]
+
+
+def test_rows_stay_rows_where_they_were_asked_for_and_are_turned_where_that_fits_better(many_rules, tables):
+    asked = learning_curves(tables, row="task", col="clip").figure
+    assert [panel.get_title() for panel in asked.axes[:3]] == ["clipped at 1", "clipped at 10", "no clipping"]
+    assert len(learning_curves(many_rules).figures) == 1  # twelve rows are folded into three of four
+
+
+def test_a_cell_has_one_colour_whatever_the_others_and_whatever_is_drawn_of_it(tables):
+    renamed_cells = tables.runs.assign(cell=tables.runs["cell"].replace({"irnn": "gru", "tanh": "zeta"}))
+    results = tables.replaced(runs=renamed_cells)
+    found = set()
+    for figure in (learning_curves, spectral_radius, state_jacobian):
+        handles = figure(results).figure.legends[0].legend_handles
+        found |= {(h.get_label(), to_hex(h.get_color()), h.get_marker()) for h in handles if h.get_label() == "zeta"}
+    assert len(found) == 1
+
+
+def test_few_runs_have_a_line_each_and_many_a_band(tables, make_up, tmp_path):
+    few = learning_curves(tables).figure.axes[0].collections
+    assert [len(one.get_segments()) for one in few] == [3, 3, 3]  # seeds of each cell
+    many = load(make_up(tmp_path / "many", {"adding": 20}, ["lstm"], [1.0], seeds=11, only=("evaluations",)))
+    (band,) = learning_curves(many).figure.axes[0].collections
+    assert isinstance(band, PolyCollection)
+
+
+def test_maps_that_are_equal_share_a_panel(few_runs):
+    table = few_runs.gradient_through_time
+    slope = np.where(table["run"].isin(few_runs.runs.query("cell == 'irnn'")["run"]), table["run"].cat.codes, 1)
+    plot = gradient_map(few_runs.replaced(gradient_through_time=table.assign(log_norm=-0.1 * slope * table["lag"])))
+    titles = {panel.get_title() or text for panel in plot.figure.axes for text in [t.get_text() for t in panel.texts]}
+    words = " ".join(titles | {panel.get_title() for panel in plot.figure.axes}).replace("\n", " ")
+    assert words.count("clipped at 1, no clipping") == 2  # tanh and lstm
+    assert len(plot.figure.axes) == 2 * (1 + 2 + 1) + 1  # and the bar of colours
+
+
+def test_a_figure_of_one_panel_is_drawn_into_axes_of_yours(one_run, tables):
+    yours = Drawing()
+    ax = yours.add_subplot()
+    plot = learning_curves(one_run, ax=ax)
+    assert plot.figure is yours
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("updates", "held-out loss / baseline")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["lstm", "baseline"]
+    with pytest.raises(ValueError, match=r"^ax: holds one panel, and there are 6, of clipped at 1, "):
+        learning_curves(tables, ax=ax)
+
+
+def test_a_notebook_shows_a_picture(one_run):
+    picture = learning_curves(one_run)._repr_png_()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(picture[16:20], "big") == round(150 * ONE_COLUMN)
+
+
+def test_a_figure_keeps_its_style_wherever_it_is_saved(one_run, tmp_path):
+    plot = learning_curves(one_run)
+    plot.figure.savefig(tmp_path / "mine.pdf")
+    pdf = (tmp_path / "mine.pdf").read_bytes()
+    assert b"STIXGeneral" in pdf
+    assert b"/Type3" not in pdf

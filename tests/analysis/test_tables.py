@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -7,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.table import rounded, shortened, two_digits
-from bench.analysis.tables import clipping, comparisons, estimates, overview
+from bench.analysis.table import most_inches, rounded, shortened, two_digits
+from bench.analysis.tables import clipping, comparisons, estimates, overview, solved
 
 
 @pytest.fixture
@@ -224,3 +225,50 @@ def test_tables_are_set_by_latex_within_the_width_of_a_page(runs, twenty, tmp_pa
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
     log = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout
     assert b"Overfull" not in log
+
+
+def columns_of(table) -> list[str]:
+    return list(table.text)
+
+
+def test_the_table_for_a_column_of_a_page_says_how_many_solved(twenty):
+    table = solved(twenty)
+    assert columns_of(table) == ["task", "cell", "1", "10"]
+    assert table.text.to_numpy().tolist() == [["adding", "a", "20/20", "12/20"], ["adding", "b", "0/20", "8/20"]]
+    assert table.best == {(0, "1")}  # at 10 the intervals overlap
+    assert table.numbers["best"].tolist() == [True, False, False, False]
+    assert "a & \\textbf{20/20} & 12/20 \\\\" in table.latex()
+    assert "resizebox" not in table.latex()
+    assert "{\\fontsize{8}{9.5}\\selectfont" in table.latex()
+
+
+@pytest.mark.parametrize("letters", [5, 14, 30])
+@pytest.mark.parametrize("clips", [2, 12])
+@pytest.mark.parametrize("cells", [2, 12])
+def test_the_table_for_a_column_fits_it_whatever_the_labels(twenty, letters, clips, cells):
+    one = twenty[(twenty["cell"] == "a") & (twenty["clip"] == "1")]
+    runs = pd.concat(
+        one.assign(cell=f"{c}{'x' * letters}"[:letters], clip=f"{k} rule" if clips > 2 else str(k), task="t" * letters)
+        for c in range(cells)
+        for k in range(clips)
+    )
+    table = solved(runs.assign(**{name: runs[name].astype("category") for name in ("task", "cell", "clip")}))
+    _, *rows = [line for line in table.latex().split("\n") if " & " in line]
+    form = re.search(r"begin{tabular}{(?:p{([\d.]+)in}|l)(r+)}", table.latex())
+    values = columns_of(table)[2:]
+    assert len(form[2]) == len(values)
+    label = float(form[1]) if form[1] else most_inches(table.text.iloc[:, 1], columns_of(table)[1])
+    assert label + sum(most_inches(table.text[name], name) + 5 / 72 for name in values) + 5 / 72 <= 3.25 + 1e-6
+    assert len(rows) == len(table.text) == (cells * clips if columns_of(table)[1] == "setting" else len(rows))
+
+
+def test_a_sentence_takes_the_place_of_comparisons_none_of_which_can_be_decided(twenty, runs, tmp_path):
+    few = comparisons(runs)  # of three seeds
+    assert set(few.numbers["verdict"]) == {"n too small to decide"}
+    few.save(tmp_path)
+    sentence = f"With so few seeds none of the {len(few.numbers)} comparisons can be decided"
+    for ending in ("md", "tex"):
+        assert (tmp_path / f"comparisons.{ending}").read_text().startswith(sentence)
+    assert len(pd.read_csv(tmp_path / "comparisons.csv")) == len(few.numbers)
+    assert comparisons(twenty).instead == ""
+    assert comparisons(twenty).markdown().startswith("| task")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench.analysis.answers.answer import Question
 from bench.analysis.answers.rules import TUNING
 from bench.analysis.figures.figure import all_figures
@@ -16,7 +18,8 @@ def figures(asked: Question, results: Tables) -> tuple[list[Plot], list[str]]:
     runs = results.runs
     reported = results.of(set(runs.loc[runs["seed"] < TUNING, "run"]))
     drawn, without = [], []
-    for name, axes in asked.figures.items():
+    for name, keys in asked.figures.items():
+        axes: dict[str, Any] = dict(keys)
         try:
             drawn.append(known[name](reported, **axes))
         except (NothingToDraw, NoSuchAxis) as reason:

@@ -1,78 +1,77 @@
-"""What clipping did while a net learned, beside what it learned, as a figure."""
+"""What clipping did while a net learned, as a figure."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import captions, queries
 from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.figure import figure
-from bench.analysis.figures.panels import draw_bands, grid, legend, reference, shares, titles
-from bench.analysis.figures.plot import Plot
-from bench.analysis.figures.style import DASHED, series_styles
-from bench.analysis.settings import THRESHOLD, levels
-from bench.analysis.statistics.summaries import WINDOWS, clipping_windows, median_norms, most, quartiles, relative_loss
+from bench.analysis.figures.panels import reference, shares
+from bench.analysis.figures.plot import Plot, need
+from bench.analysis.figures.style import DASHED
+from bench.analysis.settings import THRESHOLD
+from bench.analysis.statistics.summaries import WINDOWS, clipping_windows, median_norms, most, quartiles
 
-LOSS, SHARE, NORM = "held-out loss / baseline", "clipped updates (share)", "gradient norm before clipping"
-EDGES = {LOSS: (0.0, 10.0), SHARE: (0.0, 1.0), NORM: (0.0, 1e4)}  # one spike of 1e16 would flatten all else
+SHARE, NORM = "clipped updates", "gradient norm"
+QUANTITIES = {"clip_fraction": SHARE, "norm": NORM}
+HIGHEST = 1e4  # of the norm: one spike of 1e16 would flatten all else
 NORM_BAND = {"norm_q05": "q25", "norm_q50": "median", "norm_q95": "q75"}  # the part of a drawn band that each is
-ROW_HEIGHT = 0.95
 
 
-@figure("evaluations", "clipping", place=150)
+@figure("clipping", place=150)
 def clipping(facets: Facets) -> Plot:
-    """Learning curve, share of clipped updates and norm before clipping side by side, a row for each setting."""
+    """Share of clipped updates and norm before clipping, by updates; no share where nothing could be clipped."""
     runs, hue, row, col = facets.runs, facets.hue, facets.row, facets.col
     blocks = queries.clipping(facets.results)
-    band = _bands(facets, blocks, [col, row, hue])
-    drawn = {
-        LOSS: band[band["quantity"] == "relative_loss"],
-        SHARE: band[band["quantity"] == "clip_fraction"],
-        NORM: _norm_bands(band, [col, row, hue, "update"]),
-    }
-    columns, rows = titles(band[col], col), titles(band[row], row)
-    settings = band[[col, row]].drop_duplicates().sort_values([col, row]).itertuples(index=False, name=None)
-    names = {(c, r): "\n".join([columns[c]] * (len(columns) > 1) + [rows[r]]) for c, r in settings}
-    drawing, panels = grid(names, {quantity: quantity for quantity in drawn}, "updates", "", row_height=ROW_HEIGHT)
-    series = series_styles(levels(band[hue]))
-    for ((column, level), quantity), panel in panels.items():
-        edges = EDGES[quantity]
-        own = drawn[quantity]
-        own = own[(own[row] == level) & (own[col] == column)]
-        draw_bands(panel, own, "update", hue, series, edges=edges)
+    need(blocks, "rows in table clipping")
+    by = [col, row, hue]
+    band = _bands(facets, blocks, by)
+    clipped = band["quantity"].eq("clip_fraction") & ~_never(facets, band)
+    norms = _norm_bands(band, [*by, "update"]).assign(quantity="norm").astype({name: band[name].dtype for name in by})
+    drawn = facets.with_panels(pd.concat([band[clipped], norms], ignore_index=True))
+
+    panels = facets.rows_of_quantities(drawn, "updates", QUANTITIES, dashes={"threshold": DASHED})
+    panels.draw_bands(drawn, "update", edges=(0.0, HIGHEST))
+    for (name, level), panel in panels.axes.items():
         panel.xaxis.set_major_locator(MaxNLocator(3))
-        _scaled(panel, quantity)
-        if quantity == NORM:
+        if name.endswith("norm"):
+            panel.set_yscale("log", subs=[])
             for threshold in _norm_thresholds(runs[runs[row] == level]):
                 reference(panel, y=threshold)
-    legend(drawing, series, {"baseline, threshold": DASHED})
+        else:
+            shares(panel)
     caption = (
-        "Learning and clipping side by side. Left: held-out loss relative to the best answer without memory (1, "
-        f"dashed). {captions.BAND}, {facets.seeds()}; a run that stopped as diverged counts as "
-        f"infinitely bad from then on. Middle: share of updates that were clipped, in {WINDOWS} equal windows of "
-        "training, likewise. Right: norm of the gradient before clipping, its median and 5 and 95 % quantiles over the "
-        "updates of a window, each the median over seeds; threshold dashed. Middle and right are "
-        f"{captions.SURVIVORS}. What lies above {EDGES[LOSS][1]:g} or {EDGES[NORM][1]:g} is drawn there. Median norm "
-        f"over updates and runs: {_typical_norms(runs, blocks, col, hue)}. {facets.conditions}"
+        f"Share of updates that were clipped, in {WINDOWS} equal windows of training, and norm of the gradient before "
+        "clipping, with its 5 and 95 % quantiles over the updates of a window. Medians over seeds; dashed: the "
+        f"threshold. What lies above {HIGHEST:g} is drawn there."
     )
-    alt = captions.alt("Held-out loss, share of clipped updates and gradient norm by updates", series, panels)
-    return Plot("clipping", (drawing,), band, caption, alt)
+    details = (
+        f"By {facets.row_name}; {facets.seeds()}; band of the share: quartiles over seeds; {captions.SURVIVORS}. "
+        f"Median norm over updates and runs: {_typical_norms(runs, blocks, col, hue)}. {facets.conditions}"
+    )
+    alt = panels.alt("Share of clipped updates and gradient norm by updates")
+    return Plot("clipping", panels.figures, band, caption, alt, "How often is the gradient clipped?", details)
 
 
 def _bands(facets: Facets, blocks: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Median and quartiles over seeds of everything that is drawn, a `quantity` per row."""
-    losses = facets.joined("evaluations", "baseline_loss")
-    losses["relative_loss"] = relative_loss(losses["loss"], losses["baseline_loss"])
     windows = facets.joined(clipping_windows(blocks, facets.runs.set_index("run")["updates"]))
-    parts = []
-    for observed, quantities in ((losses, ["relative_loss"]), (windows, ["clip_fraction", *NORM_BAND])):
-        data = observed.melt([*by, "update"], quantities, var_name="quantity")
-        band = quartiles(data, [*by, "quantity", "update"], "value")
-        parts.append(most(band, [*by, "quantity"]))
-    return pd.concat(parts, ignore_index=True)
+    data = windows.melt([*by, "update"], ["clip_fraction", *NORM_BAND], var_name="quantity")
+    return most(quartiles(data, [*by, "quantity", "update"], "value"), [*by, "quantity"])
+
+
+def _never(facets: Facets, band: pd.DataFrame) -> pd.Series:
+    """Rows of settings in which no run has a clipping rule, or one with a finite threshold."""
+    runs = facets.runs
+    threshold = runs.get(THRESHOLD, pd.Series(np.nan, runs.index)).astype(float)
+    could = (runs["clipping"] != "none") & ~np.isinf(threshold)
+    able = runs.assign(could=could).groupby([facets.col, facets.row], observed=True)["could"].any()
+    keys = pd.MultiIndex.from_frame(band[[facets.col, facets.row]].astype(object))
+    able.index = pd.MultiIndex.from_tuples([tuple(key) for key in able.index])
+    return pd.Series(~able.reindex(keys).to_numpy(dtype=bool), band.index)
 
 
 def _norm_bands(band: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -80,16 +79,6 @@ def _norm_bands(band: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     norms = band[band["quantity"].isin(NORM_BAND)]
     wide = norms.pivot(index=by, columns="quantity", values="median").rename(columns=NORM_BAND)
     return wide.reset_index()
-
-
-def _scaled(panel: Axes, quantity: str) -> None:
-    if quantity == SHARE:
-        shares(panel)
-        return
-    panel.set_yscale("log", subs=[])
-    if quantity == LOSS:
-        reference(panel, y=1.0)
-        panel.set_ylim(top=1.3 * EDGES[LOSS][1])
 
 
 def _norm_thresholds(runs: pd.DataFrame) -> list[float]:

@@ -10,13 +10,14 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure, SubFigure
 
 from bench.analysis import captions, queries
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
-from bench.analysis.figures.panels import grid, log_updates, reference, shares, titles
+from bench.analysis.figures.panels import Asked, Key, grid, log_updates, reference, shares, titles
 from bench.analysis.figures.plot import NothingToDraw, Plot, need
-from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, in_force
+from bench.analysis.figures.style import DASHED, DOTTED, GREY, SOLID, Dash, Drawing, in_force
 from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.summaries import most, quartiles
@@ -24,6 +25,7 @@ from bench.analysis.statistics.summaries import most, quartiles
 BAR = 0.35  # inches at a size of 8 points, of the bar of colours with its numbers
 BAR_APART = 0.1  # inches, of the bar of colours from the panels
 SHOWN = 10.0  # nats: a relative gradient of e^-10 and less, or e^10 and more, has the darkest colour
+EQUAL = 0.1  # nats, which no eye sees in these colours
 GROWN = 1.0  # nats: a relative gradient above e is dotted
 DOTTED_LAGS = 12  # rows of dots in a panel, at most
 DOTS: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": "black", "markersize": 0.9}
@@ -49,33 +51,78 @@ def gradient_map(facets: Facets) -> Plot:
     by = [hue, row, col, "state"]
     band = most(quartiles(data, [*by, "update", "lag"], "log_gamma"), by)
 
+    merged = _merged(band, hue, row, col)
     several, words = band[row].nunique() > 1, titles(band[row], row)
-    settings = band[[hue, row]].drop_duplicates().sort_values([hue, row]).itertuples(index=False, name=None)
-    rows = {s: f"{s[0]}\n{words[s[1]]}" if several else str(s[0]) for s in settings}
-    drawing, panels = grid(rows, titles(band[col], col), "updates", "lag (time steps)", row_height=0.95)
+    rows = {
+        key: f"{key[0]}\n{_listed([words[r] for r in same])}" * several or str(key[0]) for key, same in merged.items()
+    }
+    columns = titles(band[col], col)
+    maps = {
+        (key, column): own
+        for key, same in merged.items()
+        for column in columns
+        if len(own := band[(band[hue] == key[0]) & (band[row] == same[0]) & (band[col] == column)])
+    }
+    asked = Asked(rows, columns, "updates", "lag (time steps)", present=maps, row_height=0.95, above=BAR)
+    figures, axes = grid(asked, Key({}), facets.ax)
     norm = Normalize(-SHOWN, SHOWN)
-    for ((level, clip), column), panel in panels.items():
-        own = band[(band[hue] == level) & (band[row] == clip) & (band[col] == column)]
-        if len(own):
-            _draw_map(panel, own.pivot(index="lag", columns="update", values="median"), norm)
-    drawing.set_figheight(drawing.get_figheight() + BAR * in_force().scale)
-    apart = BAR_APART * in_force().scale / drawing.get_figheight()
-    scale = ScalarMappable(norm, BLUE_TO_RED)
-    bar = drawing.colorbar(scale, ax=list(panels.values()), location="top", aspect=40, pad=apart)
+    for place, own in maps.items():
+        _draw_map(axes[place], own.pivot(index="lag", columns="update", values="median"), norm)
+    for drawing in figures:
+        _draw_bar(drawing, [panel for panel in axes.values() if panel.figure is drawing], norm)
+    caption = (
+        "Gradient of one step's loss by lag and update: ln γ, the logarithm of its norm relative to that at lag 0 (of "
+        f"an LSTM's c). Blue has vanished, red has grown, by more than {GROWN:g} nat where dotted; white has come "
+        f"through unchanged. Beyond ±{SHOWN:g} nats the colour stays. Settings with equal maps share a panel."
+    )
+    details = (
+        f"Equal: within {EQUAL:g} nats everywhere. Median over seeds, {facets.seeds()}, quartiles in the CSV file; "
+        f"{captions.SURVIVORS}. {facets.conditions}"
+    )
+    alt = captions.alt("Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), axes)
+    title = "When in training does the gradient begin to reach how far?"
+    return Plot("gradient_map", figures, band, caption, alt, title, details)
+
+
+def _merged(band: pd.DataFrame, hue: str, row: str, col: str) -> dict[tuple[Any, Any], list[Any]]:
+    """Levels of `row` whose maps are equal for a level of the hue, by that and the first of them."""
+    merged: dict[tuple[Any, Any], list[Any]] = {}
+    for level in levels(band[hue]):
+        seen: dict[Any, pd.Series] = {}
+        for other in levels(band[row]):
+            own = band[(band[hue] == level) & (band[row] == other)]
+            if own.empty:
+                continue
+            own_map = own.set_index([col, "update", "lag"])["median"].sort_index()
+            same = next((first for first, its in seen.items() if _equal(own_map, its)), None)
+            if same is None:
+                seen[other] = own_map
+            merged.setdefault((level, other if same is None else same), []).append(other)
+    return merged
+
+
+def _equal(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two maps have the same places and would look alike."""
+    if not one.index.equals(other.index):
+        return False
+    bounds = -SHOWN, SHOWN
+    return bool(np.allclose(one.clip(*bounds), other.clip(*bounds), rtol=0, atol=EQUAL, equal_nan=True))
+
+
+def _listed(words: list[str]) -> str:
+    """`clipped at 10, 100, no clipping`."""
+    shown = [words[0], *(word.removeprefix("clipped at ") for word in words[1:])]
+    return ", ".join(shown)
+
+
+def _draw_bar(drawing: Figure | SubFigure, panels: list[Axes], norm: Normalize) -> None:
+    """The colours with their numbers, on top of panels; dots where maps have them."""
+    scale = in_force().scale
+    apart = BAR_APART * scale / drawing.get_figheight() if isinstance(drawing, Drawing) else 0.1
+    bar = drawing.colorbar(ScalarMappable(norm, BLUE_TO_RED), ax=panels, location="top", aspect=40, pad=apart)
     dotted = np.arange(GROWN, SHOWN, GROWN / 2) + GROWN / 4
     bar.ax.plot(dotted, np.full(len(dotted), 0.5), **DOTS)
     bar.set_label(r"$\ln\,\gamma$ (nats)", fontsize="medium")
-    caption = (
-        "Gradient through time of the loss at one step, by lag and update: ln γ, the logarithm of the gradient's norm "
-        "relative to that at lag 0 (of an LSTM's c, the memory). Blue has vanished, red has grown, by more than "
-        f"{GROWN:g} nat where dotted, white has come through unchanged; beyond ±{SHOWN:g} nats the colour stays. "
-        f"Median over seeds, {facets.seeds()}, quartiles in the CSV file; {captions.SURVIVORS}. "
-        f"{facets.conditions}"
-    )
-    alt = captions.alt(
-        "Logarithm of the relative gradient norm as colour, by lag and update", levels(band[hue]), panels
-    )
-    return Plot("gradient_map", (drawing,), band, caption, alt)
 
 
 def _draw_map(panel: Axes, table: pd.DataFrame, norm: Normalize) -> None:
@@ -111,7 +158,8 @@ def decay_and_exponent(facets: Facets) -> Plot:
     need(data, "Lyapunov exponents beside probes")
 
     label = r"largest Lyapunov exponent $\lambda_1$ (nats/step)"
-    panels = facets.panels(data, label, "decay rate (nats/step)", row=ONE_ROW, row_height=1.5)
+    equal = {"equal": DASHED}
+    panels = facets.panels(data, label, "decay rate (nats/step)", row=ONE_ROW, row_height=1.5, dashes=equal)
     for panel, own in panels.cut(data):
         for level, series in panels.series.items():
             for moment, filled in (("start", "white"), ("end", series.color)):
@@ -122,21 +170,23 @@ def decay_and_exponent(facets: Facets) -> Plot:
                 )
         panel.axline((0, 0), slope=1, color=GREY, linewidth=0.7, linestyle=DASHED, zorder=1)
         reference(panel, x=0.0, y=0.0, dash=DOTTED)
-    panels.legend({"equal": DASHED})
     steps, sequences = (", ".join(f"{n:.0f}" for n in sorted(data[of].unique())) for of in ("steps", "sequences"))
     spread, unsettled = (data["q95"] - data["q05"]).median(), int((data["unconverged"] > 0).sum())
     caption = (
-        "Decay rate of the gradient of one step's loss on its way back (robust slope of ln γ over lag) against the "
-        "largest finite-time Lyapunov exponent, ln of the largest singular value of the product of all state Jacobians "
-        f"over {steps} steps, per step: no direction of the state grows faster over these, and of longer runs it says "
-        f"nothing. Mean over {sequences} held-out sequences, of which 5 to 95 % lie within {spread:.2g} nats per step "
-        f"of each other at the median point; {unsettled} points not converged. Open: at the start, filled: "
-        f"at the end of training; a point a run, {facets.seeds()}. Dashed: both are "
-        f"equal, which they are where the loss excites the direction that lasts longest. "
-        f"{facets.conditions}"
+        "Slope of ln γ over lag, the rate at which the gradient of one step's loss decays on its way back, against the "
+        "largest finite-time Lyapunov exponent: no direction of the state grows faster. Open: at the start, filled: "
+        "at the end; a point a run. Dashed: both are equal."
+    )
+    details = (
+        "The slope is robust. The exponent is ln of the largest singular value of the product of all state Jacobians "
+        f"over {steps} steps, per step: of longer runs it says nothing. Mean over {sequences} held-out sequences, of "
+        f"which 5 to 95 % lie within {spread:.2g} nats per step of each other at the median point; {unsettled} points "
+        "not converged. Both are equal where the loss excites the direction that lasts longest; "
+        f"{facets.seeds()}. {facets.conditions}"
     )
     alt = panels.alt("Decay rate against largest Lyapunov exponent")
-    return Plot("decay_and_exponent", (panels.figure,), data, caption, alt)
+    title = "Does the gradient decay as fast as the state allows?"
+    return Plot("decay_and_exponent", panels.figures, data, caption, alt, title, details)
 
 
 @figure("jacobian_product", place=120)
@@ -149,20 +199,22 @@ def jacobian_product(facets: Facets) -> Plot:
     band = most(quartiles(data, [*by, "index"], "per_step"), by)
 
     label = r"$\ln\,\sigma_i\,/\,T$ (nats/step)"
-    panels = facets.panels(band, "index $i$", label)
+    panels = facets.panels(band, "index $i$", label, dashes=MOMENTS)
     panels.draw_bands(band, "index", dash="moment", dashes=MOMENTS)
     for panel in panels:
         panel.set_ylim(bottom=max(panel.get_ylim()[0], LOWEST))
         reference(panel, y=0.0, dash=DOTTED)
-    panels.legend(MOMENTS)
     caption = (
-        "Singular values of the product of all state Jacobians of a held-out sequence, largest first, as logarithms "
-        "per step: at 0 a direction of the initial state reaches the end of the sequence unchanged; a line ends where "
-        f"the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By {facets.row_name}. "
-        f"{captions.BAND}, {facets.seeds()}; {captions.SURVIVORS}. {facets.conditions}"
+        "Singular values of the Jacobian of a whole held-out sequence, largest first, as logarithms per step: at 0 a "
+        "direction of the initial state reaches the end unchanged. Line: median over seeds; band: quartiles."
+    )
+    details = (
+        f"A line ends where the rest are exactly 0 in most sequences, or fall below {LOWEST:g}. By {facets.row_name}; "
+        f"{facets.seeds()}; {captions.SURVIVORS}. {facets.conditions}"
     )
     alt = panels.alt("Logarithm of singular values per step by index")
-    return Plot("jacobian_product", (panels.figure,), band, caption, alt)
+    title = "How many directions of the state survive a sequence?"
+    return Plot("jacobian_product", panels.figures, band, caption, alt, title, details)
 
 
 @figure("state", place=140)
@@ -174,20 +226,22 @@ def state(facets: Facets) -> Plot:
     by = [*facets.by, "quantity"]
     band = most(quartiles(data, [*by, "update"], "value"), by)
 
-    panels = facets.panels(band, "updates", "share of units")
+    panels = facets.panels(band, "updates", "share of units", dashes=SHARES)
     panels.draw_bands(band, "update", dash="quantity", dashes=SHARES)
     for panel in panels:
         log_updates(panel)
         shares(panel)
-    panels.legend(SHARES)
     caption = (
-        "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound, "
-        "mean over steps (not drawn for units without bounds); dashed: dead, 0 at every step of every sequence. By "
-        f"{facets.row_name}. {captions.BAND}, {facets.seeds()}; {captions.SURVIVORS}. "
-        f"{facets.conditions}"
+        "Units of the hidden state on held-out sequences. Solid: saturated, within 3 % of half its range from a bound "
+        "(not drawn for units without bounds). Dashed: dead, 0 at every step of every sequence. Median over seeds; "
+        "band: quartiles."
+    )
+    details = (
+        f"Saturated: mean over steps. By {facets.row_name}; {facets.seeds()}; {captions.SURVIVORS}. {facets.conditions}"
     )
     alt = panels.alt("Saturated and dead share of units by updates")
-    return Plot("state", (panels.figure,), band, caption, alt)
+    title = "Are units saturated or dead?"
+    return Plot("state", panels.figures, band, caption, alt, title, details)
 
 
 def _memory(table: pd.DataFrame) -> pd.DataFrame:

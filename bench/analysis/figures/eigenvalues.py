@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from PIL import Image
@@ -19,13 +18,13 @@ from bench.analysis import captions
 from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.labels import wrapped
-from bench.analysis.figures.panels import grid, legend, titles
+from bench.analysis.figures.panels import Asked, Key, grid, titles
 from bench.analysis.figures.plot import Plot, need
-from bench.analysis.figures.style import GREY, ONE_COLUMN, SeriesStyle, in_force, paper, series_styles
+from bench.analysis.figures.style import GREY, ONE_COLUMN, SeriesStyle, in_force, paper
 from bench.analysis.settings import levels
 
 COLUMNS = 4  # moments, from initialisation to the end
-POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 2.0, "alpha": 0.6}
+REACH = 1.5  # of a panel, left and right of 0: further points would make the unit circle small
 MILLISECONDS = 200  # that a frame stays
 HELD = 8  # times as long stays the last one
 GIF_DPI = 110
@@ -40,43 +39,41 @@ def eigenvalues(facets: Facets) -> Plot:
     """
     hue = facets.hue
     data, described = _chosen(facets)
-    series = series_styles(levels(data[hue]))
+    looks = facets.styles(hue)
     moments = _moments(data, hue)
     columns = {place: _moment(place, updates) for place, updates in moments.items()}
     labels = data[[hue, "block"]].drop_duplicates().itertuples(index=False, name=None)
     rows = {label: _label(*label) for label in labels}
-    style = in_force()
-    width = style.column
-    drawing, panels = grid(
-        rows, columns, "real part", "imaginary part", row_height=width / COLUMNS * 0.92 / style.scale
-    )
-    drawing.set_figwidth(width)
-    drawing.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.025))
+    asked = Asked(rows, columns, "real part", "imaginary part", row_height=0.0, shared=lambda _: ("", ""))
+    figures, panels = grid(asked, Key({}), facets.ax)
     drawn = []
     for ((cell, block), place), panel in panels.items():
         own = data[(data[hue] == cell) & (data["block"] == block)]
         at = own[own["update"] == moments[place].get(cell)]
         drawn.append(at.assign(moment=columns[place]))
-        _draw(panel, at, series[cell], data)
-        panel.tick_params(labelleft=place == 0)
-    legend(drawing, series, {})
+        _draw(panel, at, looks[cell])
     kind = "each cell" if hue == "cell" else f"each {captions.named(hue)}"
     caption = (
-        "Eigenvalues of every recurrent weight in the complex plane, with the unit circle: at initialisation, at the "
-        "measured updates nearest to one and two thirds of a logarithmic training time, and at the end. One run of "
-        f"{kind}, {described}; of {facets.seeds()}. {facets.conditions}"
+        "Eigenvalues of every recurrent weight in the complex plane, with the unit circle, from initialisation to the "
+        f"end. One run of {kind}, {described}. What lies beyond ±{REACH:g} is drawn on the edge, hollow."
+    )
+    details = (
+        "The middle moments are the measured updates nearest to one and two thirds of a logarithmic training time; of "
+        f"{facets.seeds()}. {facets.conditions}"
     )
     cells = [(str(row), str(column)) for row in rows.values() for column in columns.values()]
-    alt = captions.alt("Eigenvalues of the recurrent weights in the complex plane", series, cells)
+    alt = captions.alt("Eigenvalues of the recurrent weights in the complex plane", levels(data[hue]), cells)
 
     def animation(path: Path) -> None:
-        animate(data, hue, series, rows, path)
+        animate(data, hue, looks, rows, path)
 
-    return Plot("eigenvalues", (drawing,), pd.concat(drawn, ignore_index=True), caption, alt, animation=animation)
+    title = "Where do the eigenvalues of the recurrent weights go?"
+    whole = pd.concat(drawn, ignore_index=True)
+    return Plot("eigenvalues", figures, whole, caption, alt, title, details, animation)
 
 
 @paper()
-def animate(data: pd.DataFrame, hue: str, series: dict[object, SeriesStyle], rows: dict[Any, str], path: Path) -> None:
+def animate(data: pd.DataFrame, hue: str, looks: dict[Any, SeriesStyle], rows: dict[Any, str], path: Path) -> None:
     """A GIF of the clouds, side by side, a frame for each measured update."""
     across = max(2, min(len(rows), 3))
     down = -(-len(rows) // across)
@@ -89,7 +86,7 @@ def animate(data: pd.DataFrame, hue: str, series: dict[object, SeriesStyle], row
         panel.axis("off")
     for panel, ((cell, block), label) in zip(panels, rows.items(), strict=False):
         own = data[(data[hue] == cell) & (data["block"] == block)]
-        clouds[cell, block] = own, _draw(panel, own[own["update"] == own["update"].min()], series[cell], data)
+        clouds[cell, block] = own, _draw(panel, own[own["update"] == own["update"].min()], looks[cell])
         panel.set_title(wrapped(label, 0.8 * ONE_COLUMN / 2))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # only points move from one frame to the next
@@ -98,7 +95,7 @@ def animate(data: pd.DataFrame, hue: str, series: dict[object, SeriesStyle], row
         for own, points in clouds.values():
             reached = own.loc[own["update"] <= update, "update"].max()  # a run that ended stays as it was
             cloud = own[own["update"] == reached]
-            points.set_data(cloud["real"], cloud["imag"])
+            _place(*points, cloud)
         title.set_text(f"update {update}")
         canvas.draw()
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
@@ -147,12 +144,27 @@ def _label(cell: object, block: str) -> str:
     return rf"{cell} ${symbol}_{{{index}}}$" if index else f"{cell} {block}"
 
 
-def _draw(panel: Axes, cloud: pd.DataFrame, style: SeriesStyle, whole: pd.DataFrame) -> Line2D:
-    """A cloud with the unit circle, in a square that holds the cloud at every moment; returns its points."""
-    panel.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.6))
-    (points,) = panel.plot(cloud["real"], cloud["imag"], color=style.color, marker=style.marker, **POINTS)
-    reach = 1.1 * max(1.0, float(np.abs(whole[["real", "imag"]].to_numpy()).max()))
-    panel.set_xlim(-reach, reach)
-    panel.set_ylim(-reach, reach)
+def _draw(panel: Axes, cloud: pd.DataFrame, style: SeriesStyle) -> tuple[Line2D, Line2D]:
+    """A cloud with the unit circle, in a square of one size; returns the points within it, and those on its edge."""
+    scale = in_force().scale
+    panel.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.6 * scale))
+    look: dict[str, Any] = {"linestyle": "none", "color": style.color, "marker": style.marker}
+    (inside,) = panel.plot([], [], **look, markersize=2.0 * scale, alpha=0.6)
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.6 * scale, "clip_on": False}
+    (outside,) = panel.plot([], [], **look, markersize=3.0 * scale, **hollow)
+    outside.set_in_layout(False)  # which takes a line without points for an endless one
+    _place(inside, outside, cloud)
+    panel.set_xlim(-REACH, REACH)
+    panel.set_ylim(-REACH, REACH)
+    panel.set_xticks([-1, 0, 1])
+    panel.set_yticks([-1, 0, 1])
     panel.set_aspect("equal")
-    return points
+    return inside, outside
+
+
+def _place(inside: Line2D, outside: Line2D, cloud: pd.DataFrame) -> None:
+    """Points where they are; those beyond the square on its edge."""
+    points = cloud[["real", "imag"]].to_numpy(dtype=float)
+    beyond = (np.abs(points) > REACH).any(axis=1)
+    inside.set_data(*points[~beyond].T)
+    outside.set_data(*points[beyond].clip(-REACH, REACH).T)

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from bench.analysis import captions
-from bench.analysis.figures.panels import Panels, grid, titles
+from bench.analysis.figures.panels import Asked, Key, Panels, grid, titles
 from bench.analysis.figures.plot import need
-from bench.analysis.figures.style import SeriesStyle, series_styles
+from bench.analysis.figures.style import Dash, SeriesStyle, series_styles
 from bench.analysis.settings import Layout, column_of, laid_out, levels
 from bench.runs.tables import Tables
 
-ROW_HEIGHT = 1.15  # inches, at a size of 8 points
 ONE_ROW = ""  # of panels, for all levels
+PANEL = "panel"  # column of data, the row of panels that an observation is in
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,17 @@ class Facets:
 
     results: the tables. layout: the keys of the configuration that the axes stand for. runs: one row per run, with a
     column of labels for each axis; what no axis stands for, and differs, is part of the labels of the hue (or of the
-    task), so that nothing is pooled unseen.
+    task), so that nothing is pooled unseen. ax: axes to draw into, for a figure of one panel.
     """
 
     results: Tables
     layout: Layout
     runs: pd.DataFrame
+    ax: Axes | None = None
 
     @classmethod
-    def of(cls, results: Tables, layout: Layout) -> Facets:
-        return cls(results, layout, laid_out(results.runs, layout))
+    def of(cls, results: Tables, layout: Layout, ax: Axes | None = None) -> Facets:
+        return cls(results, layout, laid_out(results.runs, layout), ax)
 
     def along(self, key: str) -> Facets:
         """Facets with the same axes and a setting along x, whose column is `column_of(key)`."""
@@ -85,6 +87,10 @@ class Facets:
         need(data, f"rows in table {table}" if isinstance(table, str) else "such observations")
         return data
 
+    def styles(self, column: str) -> dict[Any, SeriesStyle]:
+        """A look for each level of a column of `runs`, the same in every figure of these results."""
+        return series_styles(levels(self.runs[column]))
+
     def panels(
         self,
         data: pd.DataFrame,
@@ -95,17 +101,62 @@ class Facets:
         rows: Mapping[Any, str] | None = None,
         hue: str | None = None,
         series: Mapping[Any, SeriesStyle] | None = None,
-        row_height: float = ROW_HEIGHT,
-        left: float = 0.0,
+        dashes: Mapping[str, Dash] | None = None,
+        shaded: str = "",
+        legend: str = "",
+        **more: Any,
     ) -> Panels:
-        """Empty panels, one for every level of row and column in the data.
+        """Empty panels with a legend, one for every level of row and column in the data.
 
         row, hue: other columns of the data in place of those of the layout. rows: levels of `row` with what is written
-        beside each. series: a style for every level of the hue. row_height, left: as `grid` takes them.
+        beside each. series: a style for every level of the hue that is drawn. dashes, shaded: what else the legend
+        explains. legend: its title, in place of what the hue is called. more: as `Asked` has it. Rows and columns
+        change places where that fits the page better, unless the layout was asked for.
         """
         row, hue = self.row if row is None else row, hue or self.hue
         if rows is None:
             rows = titles(data[row], row) if row else {ONE_ROW: ""}
-        figure, axes = grid(rows, titles(data[self.col], self.col), x_label, y_label, row_height, left)
-        styles = series_styles(levels(data[hue])) if series is None else series
-        return Panels(figure, axes, styles, row, self.col, hue)
+        if series is None:
+            known = self.styles(hue)
+            series = {level: known[level] for level in levels(data[hue])}
+        columns = titles(data[self.col], self.col)
+        if row and row in data and "present" not in more:
+            more["present"] = {*data[[row, self.col]].itertuples(index=False, name=None)}
+        asked = Asked(rows, columns, x_label, y_label, **{"fixed": self.layout.fixed, **more})
+        figures, axes = grid(asked, Key(series, legend or captions.named(hue), dashes or {}, shaded), self.ax)
+        return Panels(figures, axes, series, row, self.col, hue)
+
+    def rows_of_quantities(
+        self,
+        data: pd.DataFrame,
+        x_label: str,
+        quantities: Mapping[str, str],
+        **more: Any,
+    ) -> Panels:
+        """Empty panels with a legend: a row for each level of `col` and quantity, a column for each level of `row`.
+
+        data: with a column `quantity`; a panel without rows of it is left out. quantities: with what is written beside
+        their y axes. The column `PANEL` of the data, which `with_panels` makes, says which row an observation is in.
+        """
+        levels_of_col = titles(data[self.col], self.col)
+        several = len(levels_of_col) > 1
+        rows = {f"{level}|{name}": title * several for level, title in levels_of_col.items() for name in quantities}
+        words = {f"{level}|{name}": label for level in levels_of_col for name, label in quantities.items()}
+        known = self.styles(self.hue)
+        series = {level: known[level] for level in levels(data[self.hue])}
+        asked = Asked(
+            rows,
+            titles(data[self.row], self.row),
+            x_label,
+            words,
+            present={*data[[PANEL, self.row]].itertuples(index=False, name=None)},
+            shared=lambda panel: (panel[0].rpartition("|")[0], panel[0]),
+            fixed=True,
+            row_height=more.pop("row_height", 1.0),
+        )
+        figures, axes = grid(asked, Key(series, captions.named(self.hue), more.get("dashes", {})), self.ax)
+        return Panels(figures, axes, series, PANEL, self.row, self.hue)
+
+    def with_panels(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Data with a column `quantity`, and with the row of panels that each observation is in."""
+        return data.assign(**{PANEL: data[self.col].astype(str) + "|" + data["quantity"].astype(str)})

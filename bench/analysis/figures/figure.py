@@ -6,7 +6,10 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from types import ModuleType
+
+from matplotlib.axes import Axes
 
 from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.plot import NothingToDraw, Plot
@@ -42,14 +45,17 @@ class Figure:
         row: str | None = None,
         col: str | None = None,
         x: str | None = None,
+        ax: Axes | None = None,
     ) -> Plot:
         """The figure of some results, as `load` returns them.
 
+        ax: axes of a figure of yours, in place of a figure of its own, where it is one panel; its letters are yours.
         hue, row, col, x: the keys of the configuration, such as `optimizer.lr`, that colours, rows and columns of
         panels, and the x axis of `success` tell apart; every other setting that differs is named in the labels.
-        Raises NothingToDraw if a table is missing, NoSuchAxis for a key that the runs do not have.
+        Raises NothingToDraw if a table is missing, NoSuchAxis for a key that the runs do not have, ValueError if
+        `ax` is given and there are more panels than one.
         """
-        return self.of(Facets.of(results, layout(results.runs, hue=hue, row=row, col=col, x=x)))
+        return self.of(Facets.of(results, layout(results.runs, hue=hue, row=row, col=col, x=x), ax))
 
     def of(self, facets: Facets) -> Plot:
         """The figure of results that are laid out.
@@ -62,7 +68,7 @@ class Figure:
         for table in self.needs:
             if table not in facets.results.names:
                 raise NothingToDraw(f"these results hold no table {table}")
-        with paper():
+        with nullcontext() if facets.ax is not None else paper():
             return self.draw(facets)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis import captions, queries
+from bench.analysis import queries
 from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.panels import reference
@@ -22,7 +22,7 @@ STD = "initializer.recurrent.std"
 PREDICTED = {"identity": ("ln g", DASHED, 0.0), "relu": ("ln(g/√2)", DOTTED, -np.log(2) / 2)}
 
 
-@figure("gradient_through_time", "spectrum", place=65)
+@figure("gradient_through_time", "spectrum", place=67)
 def gradient_gain(facets: Facets) -> Plot:
     """Growth of the gradient per step back at the start against the gain of the recurrent weights.
 
@@ -41,27 +41,28 @@ def gradient_gain(facets: Facets) -> Plot:
     band = quartiles(data, [*facets.by, "gain"], "decay_rate")
     radii = _of_one_weight(data[data["activation"] == "identity"], facets)
 
-    panels = facets.panels(band, "gain $g$", "growth per step back (nats)", row_height=1.5)
+    shown = set(data["activation"]) & set(PREDICTED)
+    known = {label: dash for name, (label, dash, _) in PREDICTED.items() if name in shown}
+    panels = facets.panels(band, "gain $g$", "growth per step back (nats)", row_height=1.5, dashes=known)
     panels.draw_bands(band, "gain")
     gains = np.linspace(data["gain"].min(), data["gain"].max(), 50)
-    known = {}
     for panel, own in panels.cut(data):
         reference(panel, y=0.0, dash=SOLID)
         for name in set(own["activation"]) & set(PREDICTED):
-            label, dash, lost = PREDICTED[name]
-            known[label] = dash
+            _, dash, lost = PREDICTED[name]
             panel.plot(gains, np.log(gains) + lost, color=GREY, linestyle=dash, linewidth=0.9, zorder=1)
     for panel, own in panels.cut(radii):
         middle = own.groupby("gain")["log_radius"].median()
         panel.plot(middle.index, middle, color="black", marker="x", linestyle="none", **CROSSES)
-    panels.legend(known)
     caption = (
         "Growth of the gradient per step back at the start (slope of ln γ over lag) against the gain g = std √H of the "
         "recurrent weights. Lines: predicted for weights that differ from step to step; crosses: ln of the spectral "
-        f"radius of linear nets with one weight. {captions.BAND}, {facets.seeds(STD)}. "
-        f"{facets.conditions}"
+        "radius of linear nets with one weight. Medians over seeds; band: quartiles."
     )
-    return Plot("gradient_gain", (panels.figure,), band, caption, panels.alt("Growth of the gradient per step by gain"))
+    details = f"{facets.seeds(STD)}. {facets.conditions}"
+    alt = panels.alt("Growth of the gradient per step by gain")
+    title = "Does the gain of random weights decide whether the gradient vanishes?"
+    return Plot("gradient_gain", panels.figures, band, caption, alt, title, details)
 
 
 def _of_one_weight(data: pd.DataFrame, facets: Facets) -> pd.DataFrame:

@@ -31,12 +31,14 @@ def generalization(facets: Facets) -> Plot:
         panel.set_yscale("log", subs=[])
         panel.set_ylim(top=1.3 * WORST)
     caption = (
-        "Loss relative to the best answer without memory (1). Solid: on held-out sequences. Dashed: on the batches "
-        "trained on since the last evaluation, with all that remedies do to it. Dotted, where a task has a training "
-        "set: on a fixed part of it as large as what is held out, as the net is judged. "
-        f"{_said(facets)} What lies above {WORST:g} is drawn on the upper edge. {facets.conditions}"
+        "Loss over that of the best answer without memory (1). Solid: held out. Dashed: on the batches trained on "
+        "since the last evaluation, with all that remedies do to it. Dotted: on a fixed part of the training set, "
+        "where there is one. Medians over seeds; band: quartiles."
     )
-    return Plot("generalization", (panels.figure,), band, caption, panels.alt("Training and held-out loss by updates"))
+    details = f"{_said(facets)} What lies above {WORST:g} is drawn on the upper edge. {facets.conditions}"
+    alt = panels.alt("Training and held-out loss by updates")
+    title = "Does the net overfit?"
+    return Plot("generalization", panels.figures, band, caption, alt, title, details)
 
 
 @figure("evaluations", place=44)
@@ -46,17 +48,22 @@ def generalization_accuracy(facets: Facets) -> Plot:
     for panel in panels:
         shares(panel)
     caption = (
-        "Share of right answers, as a net is judged. Solid: on held-out sequences. Dashed: on the last up to 64 "
-        "sequences that were trained on. Dotted, where a task has a training set: on a fixed part of it as large as "
-        f"what is held out. {_said(facets)} {facets.conditions}"
+        "Share of right answers, as a net is judged. Solid: held out. Dashed: on the last up to 64 sequences that were "
+        "trained on. Dotted: on a fixed part of the training set, where there is one. Medians over seeds; band: "
+        "quartiles."
     )
+    details = f"{_said(facets)} {facets.conditions}"
     alt = panels.alt("Training and held-out accuracy by updates")
-    return Plot("generalization_accuracy", (panels.figure,), band, caption, alt)
+    title = "How many answers are right on what was trained on?"
+    return Plot("generalization_accuracy", panels.figures, band, caption, alt, title, details)
 
 
 def _said(facets: Facets) -> str:
     worst = "a run that stopped as diverged counts as infinitely bad from then on"
-    return f"By {facets.row_name}. {captions.BAND} of the held-out ones, {facets.seeds()}; {worst}."
+    return (
+        "The fixed part is as large as what is held out. "
+        f"By {facets.row_name}. {captions.BAND} of the held-out ones, {facets.seeds()}; {worst}."
+    )
 
 
 def _drawn(facets: Facets, columns: Mapping[str, str], label: str, baseline: str | None) -> tuple[pd.DataFrame, Panels]:
@@ -77,9 +84,9 @@ def _drawn(facets: Facets, columns: Mapping[str, str], label: str, baseline: str
     band = quartiles(pd.concat(parts, ignore_index=True), [*facets.by, "quantity", "update"], "value")
     shown = band.copy()
     shown.loc[shown["quantity"] != columns[held], ["q25", "q75"]] = float("nan")  # bands would hide each other
-    panels = facets.panels(band, "updates", label)
+    dashes = {words: dash for words, dash in DASHES.items() if words in set(band["quantity"])}
+    panels = facets.panels(band, "updates", label, dashes=dashes)
     panels.draw_bands(shown, "update", dash="quantity", dashes=DASHES, edges=(0.0, WORST))
     for panel in panels:
         panel.xaxis.set_major_locator(MaxNLocator(3))
-    panels.legend({words: dash for words, dash in DASHES.items() if words in set(band["quantity"])})
     return band, panels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -30,18 +31,20 @@ def gradient_probe(facets: Facets) -> Plot:
     data["log_gamma"] = data["log_norm"] - data["log_norm_at_loss"]
     band = quartiles(data, ["moment", facets.col, facets.hue, "state", "lag"], "log_gamma")
 
-    panels = _profiles(facets, band, "lag", "lag (time steps)", r"$\ln\,\gamma$ (nats)")
+    dashes = {**_dashes(band["state"]), "least lag of the cue": DOTTED}
+    panels = _profiles(facets, band, "lag", "lag (time steps)", r"$\ln\,\gamma$ (nats)", dashes=dashes)
     for (_, level), panel in panels.axes.items():
         reference(panel, y=0.0, dash=SOLID)
         reference(panel, x=facets.runs.loc[facets.runs[facets.col] == level, "min_lag"].min(), dash=DOTTED)
-    panels.legend({**_dashes(band["state"]), "least lag of the cue": DOTTED})
     caption = (
-        "Gradient through time of the loss at one step, the first that needs memory, on held-out sequences: "
-        "ln γ(lag) is the logarithm of ‖∂L/∂h‖ at that lag over the same at lag 0, geometric mean over "
-        f"sequences. {_moments(facets)} {facets.conditions}"
+        "What is left, at each lag, of the gradient of the first loss that needs memory: ln γ, the logarithm of "
+        "‖∂L/∂h‖ over that at lag 0. At 0 all of it arrives; each -2.3 is a factor of ten. Dotted: the least lag of "
+        "what must be remembered."
     )
+    details = f"Held-out sequences, geometric mean over them. {_moments(facets)} {facets.conditions}"
     alt = panels.alt("Logarithm of the relative gradient norm by lag")
-    return Plot("gradient_probe", (panels.figure,), band, caption, alt)
+    title = "How far back does the gradient reach?"
+    return Plot("gradient_probe", panels.figures, band, caption, alt, title, details)
 
 
 @figure("gradient_through_time", place=60)
@@ -51,18 +54,24 @@ def gradient_training(facets: Facets) -> Plot:
     band = quartiles(data, ["moment", facets.col, facets.hue, "state", "step"], "log_norm")
 
     y_label = r"$\ln\,\|\partial L / \partial h_t\|$ (nats)"
-    panels = _profiles(facets, band, "step", "step t (time steps)", y_label)
+    dashes = _dashes(band["state"])
+    panels = _profiles(facets, band, "step", "step t (time steps)", y_label, dashes=dashes, shaded="scored steps")
     for (_, level), panel in panels.axes.items():
         scored = facets.runs.loc[facets.runs[facets.col] == level, ["scored_first", "scored_last"]]
         first, last = scored.median()
         shade(panel, first - 0.5, last + 0.5)
-    panels.legend(_dashes(band["state"]), shaded="scored steps")
     caption = (
-        "Gradient of the training loss through time: ‖∂L/∂hₜ‖ for every step t, of each sequence's own mean over "
-        f"its scored steps (shaded), geometric mean over the batch. {_moments(facets)} {facets.conditions}"
+        "Norm of the training loss's gradient with respect to the hidden state at every step, ‖∂L/∂hₜ‖, as a "
+        "logarithm. Shaded: the steps that are scored. Where the line is level on its way left, the gradient is "
+        "carried back unchanged."
+    )
+    details = (
+        "Of each sequence's own mean over its scored steps, geometric mean over the batch. "
+        f"{_moments(facets)} {facets.conditions}"
     )
     alt = panels.alt("Logarithm of the gradient norm by time step")
-    return Plot("gradient_training", (panels.figure,), band, caption, alt)
+    title = "How does the training gradient travel back through time?"
+    return Plot("gradient_training", panels.figures, band, caption, alt, title, details)
 
 
 def _start_and_end(facets: Facets, kind: str) -> pd.DataFrame:
@@ -84,7 +93,16 @@ def _start_and_end(facets: Facets, kind: str) -> pd.DataFrame:
     return data[~(at_start & data.duplicated([facets.col, facets.hue, "seed", "moment", "state", "step"]))]
 
 
-def _profiles(facets: Facets, band: pd.DataFrame, x: str, x_label: str, y_label: str) -> Panels:
+def _profiles(
+    facets: Facets,
+    band: pd.DataFrame,
+    x: str,
+    x_label: str,
+    y_label: str,
+    *,
+    dashes: Mapping[str, Dash],
+    shaded: str = "",
+) -> Panels:
     """Panels of bands over a sequence, one row for the start and one for each level of `row` at the end.
 
     A vanished median is not drawn; a quartile that vanished lies on the lower edge of what is drawn in its column.
@@ -95,7 +113,7 @@ def _profiles(facets: Facets, band: pd.DataFrame, x: str, x_label: str, y_label:
     )
     ends = titles(band["moment"][band["moment"] != START], facets.row)
     rows = {START: "start", **{level: f"end, {title}" for level, title in ends.items()}}
-    panels = facets.panels(band, x_label, y_label, row="moment", rows=rows)
+    panels = facets.panels(band, x_label, y_label, row="moment", rows=rows, dashes=dashes, shaded=shaded)
     panels.draw_bands(drawn, x, dash="state", dashes=_dashes(band["state"]))
     return panels
 

@@ -4,71 +4,90 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import captions
-from bench.analysis.figures.facets import ONE_ROW, Facets
+from bench.analysis.figures.arrangement import LINE
+from bench.analysis.figures.facets import Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.labels import width_of, wrapped
-from bench.analysis.figures.panels import LINE, reference, shares, titles
+from bench.analysis.figures.panels import FEW, UNBOUNDED, Panels, reference, shares, titles
 from bench.analysis.figures.plot import Plot
-from bench.analysis.figures.style import COLORS, DASHED, in_force
+from bench.analysis.figures.style import DASHED, in_force
 from bench.analysis.statistics.summaries import quartiles, relative_loss, score
 
 WORST = 10.0  # times the baseline: above, a learning curve runs along the upper edge
 ROW_HEIGHT = 0.14  # inches, of a setting in `scores`
 NAMES = 0.4  # of the width of the figure, for the names of settings there
-RUNS: dict[str, Any] = {"marker": "o", "linestyle": "none", "color": COLORS[0], "alpha": 0.5}
+AROUND = 0.75  # inches at a size of 8 points, above and below the settings
+RUNS: dict[str, Any] = {"linestyle": "none", "alpha": 0.6}
 MEDIANS: dict[str, Any] = {"marker": "|", "linestyle": "none", "color": "black"}
 
 
 @figure("evaluations", place=10)
 def learning_curves(facets: Facets) -> Plot:
     """Held-out loss over the baseline, by updates."""
-    data = facets.joined("evaluations", "baseline_loss")
+    data = facets.joined("evaluations", "baseline_loss", "seed")
     data["relative_loss"] = relative_loss(data["loss"], data["baseline_loss"])
-    band = quartiles(data, [*facets.by, "update"], "relative_loss")
 
-    panels = facets.panels(band, "updates", "held-out loss / baseline")
-    panels.draw_bands(band, "update", edges=(0.0, WORST))
+    panels, band = _curves(facets, data, "relative_loss", "held-out loss / baseline", "baseline", (0.0, WORST))
     for panel in panels:
         reference(panel, y=1.0)
         panel.set_yscale("log", subs=[])
         panel.set_ylim(top=1.3 * WORST)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-    panels.legend({"baseline": DASHED})
     caption = (
-        f"Held-out loss relative to the best answer without memory (baseline, 1), by {facets.row_name}. "
-        f"{captions.BAND}, {facets.seeds()}. What lies above {WORST:g} is drawn on the upper "
-        "edge; a run that stopped as diverged counts as infinitely bad from then on and is not left out. "
-        f"{facets.conditions}"
+        "Held-out loss over that of the best answer without memory (dashed: 1), by updates. Thick: median over seeds; "
+        f"{captions.RUNS}. On the upper edge lies what is above {WORST:g}, or has diverged."
+    )
+    details = (
+        f"By {facets.row_name}; {facets.seeds()}. A run that stopped as diverged counts as infinitely bad from then on "
+        f"and is not left out. {facets.conditions}"
     )
     alt = panels.alt("Held-out loss over baseline by updates")
-    return Plot("learning_curves", (panels.figure,), band, caption, alt)
+    title = "Who learns, and how soon?"
+    return Plot("learning_curves", panels.figures, band, caption, alt, title, details)
 
 
 @figure("evaluations", place=20)
 def accuracy(facets: Facets) -> Plot:
     """Held-out accuracy, by updates."""
-    data = facets.joined("evaluations", "chance_accuracy")
+    data = facets.joined("evaluations", "chance_accuracy", "seed")
     data["accuracy"] = data["accuracy"].fillna(0.0)  # NaN: the run has stopped as diverged
-    band = quartiles(data, [*facets.by, "update"], "accuracy")
 
-    panels = facets.panels(band, "updates", "held-out accuracy")
-    panels.draw_bands(band, "update")
+    panels, band = _curves(facets, data, "accuracy", "held-out accuracy", "chance")
     for (_, level), panel in panels.axes.items():
         reference(panel, y=facets.runs.loc[facets.runs[facets.col] == level, "chance_accuracy"].median())
         shares(panel)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-    panels.legend({"chance": DASHED})
     caption = (
-        "Share of right answers on held-out sequences, of those answers that need memory, by "
-        f"{facets.row_name}. {captions.BAND}, {facets.seeds()}. A run that stopped as "
-        "diverged counts as 0 from then on. "
+        "Share of right answers on held-out sequences, of those answers that need memory (adding: |error| < 0.04), by "
+        f"updates; dashed: chance. Thick: median over seeds; {captions.RUNS}."
+    )
+    details = (
+        f"By {facets.row_name}; {facets.seeds()}. A run that stopped as diverged counts as 0 from then on. "
         f"{facets.conditions}"
     )
     alt = panels.alt("Held-out accuracy by updates")
-    return Plot("accuracy", (panels.figure,), band, caption, alt)
+    title = "How many answers are right, and from when on?"
+    return Plot("accuracy", panels.figures, band, caption, alt, title, details)
+
+
+def _curves(
+    facets: Facets, data: pd.DataFrame, value: str, y_label: str, dashed: str, edges: tuple[float, float] = UNBOUNDED
+) -> tuple[Panels, pd.DataFrame]:
+    """Panels with the median by updates and each run's curve, or a band where there are many, and the numbers drawn."""
+    by = [*facets.by, "update"]
+    band = quartiles(data, by, value)
+    few = band["n"].max() <= FEW
+    panels = facets.panels(band, "updates", y_label, dashes={dashed: DASHED})
+    if few:
+        panels.draw_runs(data, "update", value, edges)
+        seeds = data.pivot_table(index=by, columns="seed", values=value, observed=True, aggfunc="first")
+        band = band.merge(seeds.add_prefix("seed_").reset_index(), on=by, how="left")
+    panels.draw_bands(band, "update", edges=edges, band_drawn=not few)
+    return panels, band
 
 
 @figure(place=40, many=True)
@@ -87,22 +106,41 @@ def scores(facets: Facets) -> Plot:
     wide = style.page if data[col].nunique() > 2 else style.column
     written = [wrapped(name, NAMES * wide) for name in names]
     left = max(width_of(line) for name in written for line in name.split("\n"))
-    most_lines = max(name.count("\n") for name in written)
-    height = (ROW_HEIGHT + LINE * most_lines) * len(places) + 0.3
-    panels = facets.panels(data, "score (skill, 0 to 1)", "", row=ONE_ROW, row_height=height, left=left)
+    each = ROW_HEIGHT + LINE * max(name.count("\n") for name in written)
+    room = min(style.tallest(width) for width in (style.column, style.page)) / style.scale - AROUND
+    parts = -(-len(places) // max(int(room / each), 1))
+    size = -(-len(places) // parts)
+    data["part"] = data["place"] // size
+    panels = facets.panels(
+        data,
+        "score (skill, 0 to 1)",
+        "",
+        row="part",
+        rows=dict.fromkeys(range(parts), ""),
+        row_height=each * size + 0.1,
+        left=left,
+        fixed=True,
+        shared=lambda panel: ("", panel[0]),
+        series={},
+    )
+    looks = facets.styles(hue)
     marks = MEDIANS | {"markersize": 8 * style.scale, "markeredgewidth": 1.2 * style.scale}
-    first = next(iter(panels))
-    for panel, own in panels.cut(data):
+    for (part, _), (panel, own) in zip(panels.axes, panels.cut(data), strict=True):
+        first = part * size
+        shown = written[first : first + size]
+        for level, points in own.groupby(hue, observed=True):
+            look: dict[str, Any] = {"color": looks[level].color, "marker": looks[level].marker}
+            panel.plot(points["score"], points["place"], **RUNS, **look)
         medians = own.groupby("place")["score"].median()
-        panel.plot(own["score"], own["place"], **RUNS)
         panel.plot(medians, medians.index, **marks)
-        panel.set_yticks(range(len(names)), written if panel is first else [""] * len(names))
-        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_yticks(range(first, first + len(shown)), shown)
+        panel.set_ylim(first + len(shown) - 0.5, first - 0.5)
         panel.set_xlim(-0.03, 1.03)
         panel.grid(axis="y", linewidth=0.3, alpha=0.5)
-    caption = (
-        "Score, the skill 1 - loss/baseline on fresh sequences clipped to [0, 1] and 0 for a run that diverged, died "
-        f"or failed. Circles: runs; bar: their median, {facets.seeds()}. {facets.conditions}"
+    caption = "Skill, 1 - loss / baseline on fresh sequences, of every run at its end. Marks: runs; bar: their median."
+    details = (
+        "Score: the skill clipped to [0, 1], and 0 for a run that diverged, died or failed; "
+        f"{facets.seeds()}. {facets.conditions}"
     )
     alt = captions.alt("Score of every run by setting", names, panels.axes)
-    return Plot("scores", (panels.figure,), data, caption, alt)
+    return Plot("scores", panels.figures, data, caption, alt, "How well does each run end?", details)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,11 +14,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench.analysis.figures.fonts import with_fonts
-from bench.analysis.figures.style import paper
+from bench.analysis.figures.style import kept
 
 PNG_DPI = 300
+SCREEN_DPI = 150
 EXTENSIONS = ("pdf", "png", "svg", "csv", "txt")
 MATHEMATICS = "\\providecommand{\\mathdefault}[1]{#1}\n"  # what powers of ten on an axis are set with
 TEX = ("pdflatex", "xelatex", "lualatex")
@@ -80,6 +82,19 @@ class Plot:
         """Title, caption and details."""
         return "\n\n".join(part for part in (self.title, f"{self.caption} {self.details}".strip()) if part)
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the parts of the figure below one another."""
+        pictures = [_picture(figure) for figure in self.figures]
+        if len(pictures) == 1:
+            return pictures[0]
+        images = [Image.open(BytesIO(picture)) for picture in pictures]
+        whole = Image.new("RGB", (max(one.width for one in images), sum(one.height for one in images)), "white")
+        for k, image in enumerate(images):
+            whole.paste(image, (0, sum(one.height for one in images[:k])))
+        buffer = BytesIO()
+        whole.save(buffer, "png")
+        return buffer.getvalue()
+
     def save(self, folder: Path | str, *, pgf: bool = False, gif: bool = False) -> None:
         """Write NAME.pdf, .png, .svg, .csv (the numbers drawn) and .txt (the whole caption) into `folder`.
 
@@ -88,13 +103,23 @@ class Plot:
         """
         folder, program = Path(folder), tex() if pgf else ""
         folder.mkdir(parents=True, exist_ok=True)
-        with paper():
-            for figure, stem in zip(self.figures, self.stems, strict=True):
+        for figure, stem in zip(self.figures, self.stems, strict=True):
+            with kept(figure):
                 _print(figure, folder / stem, program)
-            if gif and self.animation is not None:
-                self.animation(folder / f"{self.name}.gif")
+        if gif and self.animation is not None:
+            self.animation(folder / f"{self.name}.gif")
         self.data.to_csv(folder / f"{self.name}.csv", index=False)
         (folder / f"{self.name}.txt").write_text(self.text + "\n", encoding="utf-8")
+
+
+def _picture(figure: Figure) -> bytes:
+    """A PNG for a screen."""
+    buffer, dots = BytesIO(), figure.dpi
+    figure.set_dpi(SCREEN_DPI)
+    with kept(figure):
+        FigureCanvasAgg(figure).print_png(buffer)
+    figure.set_dpi(dots)
+    return buffer.getvalue()
 
 
 def _print(figure: Figure, path: Path, program: str) -> None:

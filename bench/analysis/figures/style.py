@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.figure import Figure
 
 from bench.analysis.settings import KNOWN_CELLS
 
@@ -22,6 +23,7 @@ DOTTED: Dash = (0, (1, 1.2))
 # seaborn's "colorblind" without the two that are pale on white paper
 COLORS = [color for color in sns.color_palette("colorblind").as_hex() if color not in ("#fbafe4", "#ece133")]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MOST = 8.0  # inches, the height of a figure on a page
 NORMAL = 8.0  # points, of the letters for which lengths in figures are given
 
 
@@ -31,12 +33,18 @@ class Style:
 
     column, page: inches, the width of a figure that takes one column of the text, or the whole width of it.
     letters: points; tick labels have one less. family: of the letters, from the fonts that matplotlib brings along.
+    ratio: the largest height of a figure, in units of its width.
     """
 
     column: float
     page: float
     letters: float
     family: Literal["serif", "sans-serif"]
+    ratio: float = 1.4
+
+    def tallest(self, width: float) -> float:
+        """Inches that a figure of so many inches may be high, with room for a caption on the page."""
+        return min(self.ratio * width, MOST)
 
     @property
     def scale(self) -> float:
@@ -58,7 +66,7 @@ STYLES = {
     "neurips": Style(column=5.5, page=5.5, letters=8, family="serif"),  # one column of text
     "icml": Style(column=3.25, page=6.75, letters=8, family="serif"),
     "ieee": Style(column=3.5, page=7.16, letters=8, family="serif"),
-    "slides": Style(column=10, page=10, letters=16, family="sans-serif"),
+    "slides": Style(column=10, page=10, letters=16, family="sans-serif", ratio=9 / 16),
 }
 PAPER = STYLES["paper"]
 ONE_COLUMN, TWO_COLUMNS = PAPER.column, PAPER.page
@@ -117,6 +125,32 @@ def styled(style: Style) -> Iterator[None]:
         yield
     finally:
         _IN_FORCE.reset(before)
+
+
+class Drawing(Figure):
+    """A figure of matplotlib that keeps the style in which it was made, wherever it is drawn or saved."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.style = in_force()
+
+    def draw(self, renderer: Any) -> None:
+        """Draw in the figure's own style."""
+        with kept(self):
+            super().draw(renderer)
+
+    def savefig(self, fname: Any, *, transparent: bool | None = None, **options: Any) -> None:
+        """Save in the figure's own style."""
+        with kept(self):
+            super().savefig(fname, transparent=transparent, **options)
+
+
+@contextmanager
+def kept(figure: Figure) -> Iterator[None]:
+    """The settings of matplotlib under which a figure was made; those of the style in force for another's figure."""
+    style = figure.style if isinstance(figure, Drawing) else in_force()
+    with mpl.rc_context(style.settings):
+        yield
 
 
 @contextmanager

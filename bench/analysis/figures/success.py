@@ -11,7 +11,7 @@ from bench.analysis import captions
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.labels import width_of, wrapped
-from bench.analysis.figures.panels import BAND_ALPHA, MARKER_DISTANCE, reference, shares
+from bench.analysis.figures.panels import BAND_ALPHA, MARKER_DISTANCE, Panels, reference, shares
 from bench.analysis.figures.plot import NothingToDraw, Plot
 from bench.analysis.figures.style import DOTTED, Dash, SeriesStyle, in_force
 from bench.analysis.settings import column_of, levels
@@ -23,6 +23,8 @@ from bench.analysis.statistics.survival import curve, times
 MOST_LETTERS = 40  # of all tick labels side by side on the x axis; more of them stand upright
 LONGEST = 1.2  # inches, at a size of 8 points, of a line of those
 SPREAD = 0.8  # of the series at one threshold, of the distance between thresholds
+FEW = 10  # runs, from which on there is a band
+HIDDEN = 0.018  # share by which lines of fewer are moved apart
 APART = 0.03  # between series at one length, of the stretch of lengths
 MARGIN = 0.12  # left and right of the tried lengths, likewise
 
@@ -45,21 +47,22 @@ def success(facets: Facets) -> Plot:
     x_label = "clipping" if x == "clip" else captions.named(x)
     rows = ONE_ROW if row == x else None
     panels = along.panels(rates, x_label, "solved (share of runs)", row=rows, row_height=height)
+    last = len(places) - 1
     for panel, own in panels.cut(rates):
         for k, (name, style) in enumerate(panels.series.items()):
             points = own[own[hue] == name]
             shift = SPREAD / max(len(panels.series), 4) * (k - (len(panels.series) - 1) / 2)
             _draw_intervals(panel, points[x].map(places).astype(float) + shift, points, style)
         panel.set_xticks(list(places.values()), ticks, rotation=90 if upright else 0)
-        panel.set_xlim(-0.5, len(places) - 0.5)
+        panel.set_xlim(-0.5, last + 0.5)
         shares(panel)
-    panels.legend({})
     caption = (
-        f"Share of runs that solved their task at some time ({captions.solved_rule(along.runs)}), by "
-        f"{captions.named(x)}. Bars: 95 % Wilson intervals, {captions.seeds(along.runs, *by)}. {along.conditions}"
+        f"Share of runs that solved their task at some time, by {captions.named(x)}, with its 95 % Wilson interval "
+        f"({captions.seeds(along.runs, *by)})."
     )
+    details = f"Solved: {captions.solved_rule(along.runs)}. {along.conditions}"
     alt = panels.alt(f"Success rate with its interval by {captions.named(x)}")
-    return Plot("success", (panels.figure,), rates, caption, alt)
+    return Plot("success", panels.figures, rates, caption, alt, "Who solves the task?", details)
 
 
 @figure(place=160)
@@ -74,22 +77,27 @@ def time_to_solve(facets: Facets) -> Plot:
     data = pd.concat(curves, ignore_index=True).astype({key: runs[key].dtype for key in by})
     data = data[[*by, *data.columns.drop(by)]]
 
+    few = int(data["at_risk"].max()) < FEW
     panels = facets.panels(data, "updates", "solved (share of runs)")
     for panel, part in panels.cut(data):
         for level, line in part.groupby(facets.hue, observed=True):
-            _draw_steps(panel, line, panels.series[level])
-        shares(panel)
+            _draw_steps(panel, line, panels.series[level], _shift(panels, level) * few, banded=not few)
+        shares(panel, int(part["at_risk"].max()) if few else 0)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-    panels.legend({})
-    caption = (
-        f"Share of runs that have solved their task ({captions.solved_rule(runs)}) by each update: Kaplan-Meier, by "
-        f"{facets.row_name}. A run that diverged, died or failed stays at risk to its full budget, so that a curve "
-        f"ends at the share of all runs that solved. Band: pointwise 95 %, Wilson{_censored(watched['stopped'])}; "
-        f"{facets.seeds()}. Times are known to within one evaluation, {_resolution(runs)}. "
-        f"{facets.conditions}"
+    caption = "Share of runs that have solved their task by each update (Kaplan-Meier). " + (
+        "A mark is a run that solves; lines are moved apart by a little where they would hide each other."
+        if few
+        else "Band: pointwise 95 %."
+    )
+    details = (
+        f"Solved: {captions.solved_rule(runs)}; by {facets.row_name}. A run that diverged, died or failed stays at "
+        "risk to its full budget, so that a curve ends at the share of all runs that solved. Intervals in the CSV "
+        f"file: pointwise 95 %, Wilson{_censored(watched['stopped'])}; {facets.seeds()}. Times are known to within one "
+        f"evaluation, {_resolution(runs)}. {facets.conditions}"
     )
     alt = panels.alt("Share of runs that have solved by updates")
-    return Plot("time_to_solve", (panels.figure,), data, caption, alt)
+    title = "When do runs solve the task?"
+    return Plot("time_to_solve", panels.figures, data, caption, alt, title, details)
 
 
 @figure(place=170)
@@ -110,7 +118,8 @@ def memory_length(facets: Facets) -> Plot:
     data = rates.merge(fits.rename(columns={"low": "t50_low", "high": "t50_high"}), on=by)
     data = data.astype({key: rates[key].dtype for key in by})
 
-    panels = facets.panels(data, "length of the task (time steps)", "solved (share of runs)")
+    half: dict[str, Dash] = {"half": DOTTED}
+    panels = facets.panels(data, "length of the task (time steps)", "solved (share of runs)", dashes=half)
     for panel, part in panels.cut(data):
         stretch = np.log(part["longest"].max() / part["shortest"].min()) if len(part) else 0.0
         for k, (level, style) in enumerate(panels.series.items()):
@@ -121,18 +130,19 @@ def memory_length(facets: Facets) -> Plot:
         _lengths(panel, np.unique(tried))
         reference(panel, y=0.5, dash=DOTTED)
         shares(panel)
-    half: dict[str, Dash] = {"half": DOTTED}
-    panels.legend(half)
     caption = (
-        f"Share of runs that solved their task ({captions.solved_rule(facets.runs)}) by its length T, with 95 % Wilson "
-        f"intervals, {facets.seeds(LENGTH)} at each length. Line: fit of 1 / (1 + (T / T50)^b); large "
-        "mark near one half: T50, with its 95 % interval by profile likelihood over b in [0.1, 100]. Hollow: separated "
-        "data, at most one length at which some solve and some do not, so that the slope is only known to be large. "
-        "No mark: T50 lies outside of the lengths tried. Points and intervals are moved apart so as not to hide each "
-        f"other. {facets.conditions}"
+        "Share of runs that solved their task by its length T, with 95 % Wilson intervals. Line: fit of "
+        "1 / (1 + (T / T50)^b); large mark near one half: T50, with its 95 % interval, hollow where the data are "
+        "separated. No mark: T50 lies outside of the lengths tried."
+    )
+    details = (
+        f"Solved: {captions.solved_rule(facets.runs)}; {facets.seeds(LENGTH)} at each length. The interval of T50 is "
+        "by profile likelihood over b in [0.1, 100]. Separated: at most one length at which some solve and some do "
+        "not, so that the slope is only known to be large. Points and intervals are moved apart so as not to hide "
+        f"each other. {facets.conditions}"
     )
     alt = panels.alt("Share of runs that solved by length of the task, with fitted curves")
-    return Plot("memory_length", (panels.figure,), data, caption, alt)
+    return Plot("memory_length", panels.figures, data, caption, alt, "Up to which length is the task solved?", details)
 
 
 @figure(place=180)
@@ -140,22 +150,35 @@ def performance_profile(facets: Facets) -> Plot:
     """Share of runs that score at least tau, by tau."""
     data = performance_profiles(facets.runs, facets.by)
 
+    few = int(data["n"].max()) < FEW
     panels = facets.panels(data, r"score $\tau$ (skill, 0 to 1)", r"runs with score $\geq\tau$")
     for panel, part in panels.cut(data):
         for level, line in part.groupby(facets.hue, observed=True):
             style = panels.series[level]
-            every = (style.offset, MARKER_DISTANCE)
-            panel.plot(line["tau"], line["share"], color=style.color, marker=style.marker, markevery=every)
-            panel.fill_between(line["tau"], line["low"], line["high"], color=style.color, alpha=BAND_ALPHA, linewidth=0)
-        shares(panel)
-    panels.legend({})
-    caption = (
-        f"Performance profiles: share of runs whose score is at least tau, by {facets.row_name}. Score: skill on "
-        "fresh sequences at the end, clipped to [0, 1]; 0 for a run that diverged, died or failed. Band: pointwise "
-        f"95 %, Wilson, {facets.seeds()}. {facets.conditions}"
+            every, shift = (style.offset, MARKER_DISTANCE), _shift(panels, level) * few
+            panel.plot(line["tau"], line["share"] + shift, color=style.color, marker=style.marker, markevery=every)
+            if not few:
+                ends = line["low"], line["high"]
+                panel.fill_between(line["tau"], *ends, color=style.color, alpha=BAND_ALPHA, linewidth=0)
+        shares(panel, int(part["n"].max()) if few else 0)
+    caption = r"Performance profiles: share of runs whose score, the skill at the end, is at least tau. " + (
+        "A step is a run; lines are moved apart by a little where they would hide each other."
+        if few
+        else "Band: pointwise 95 %."
+    )
+    details = (
+        f"By {facets.row_name}. Score: skill on fresh sequences at the end, clipped to [0, 1]; 0 for a run that "
+        "diverged, died or failed. Intervals in the CSV file: pointwise 95 %, Wilson, "
+        f"{facets.seeds()}. {facets.conditions}"
     )
     alt = panels.alt("Share of runs with at least a score, by score")
-    return Plot("performance_profile", (panels.figure,), data, caption, alt)
+    title = "How many runs score at least so much?"
+    return Plot("performance_profile", panels.figures, data, caption, alt, title, details)
+
+
+def _shift(panels: Panels, level: object) -> float:
+    """A little, in shares, by which the lines of few runs are moved apart, which would lie on each other."""
+    return HIDDEN * (list(panels.series).index(level) - (len(panels.series) - 1) / 2)
 
 
 def _draw_intervals(panel: Axes, x: pd.Series, rates: pd.DataFrame, style: SeriesStyle) -> None:
@@ -164,12 +187,15 @@ def _draw_intervals(panel: Axes, x: pd.Series, rates: pd.DataFrame, style: Serie
     panel.errorbar(x, rates["rate"], yerr=ends, color=style.color, marker=style.marker, linestyle="none")
 
 
-def _draw_steps(panel: Axes, line: pd.DataFrame, style: SeriesStyle) -> None:
-    every = (style.offset, MARKER_DISTANCE)
-    panel.step(line["update"], line["share"], where="post", color=style.color, marker=style.marker, markevery=every)
-    panel.fill_between(
-        line["update"], line["low"], line["high"], step="post", color=style.color, alpha=BAND_ALPHA, linewidth=0
-    )
+def _draw_steps(panel: Axes, line: pd.DataFrame, style: SeriesStyle, shift: float, *, banded: bool) -> None:
+    """A curve, with a mark where a run solves and at its end."""
+    x, y = line["update"], line["share"] + shift
+    panel.step(x, y, where="post", color=style.color)
+    marked = line["share"].diff().gt(0) | (line.index == line.index[-1])
+    panel.plot(x[marked], y[marked], color=style.color, marker=style.marker, linestyle="none")
+    if banded:
+        ends = line["low"], line["high"]
+        panel.fill_between(x, *ends, step="post", color=style.color, alpha=BAND_ALPHA, linewidth=0)
 
 
 def _draw_fit(panel: Axes, points: pd.DataFrame, style: SeriesStyle, shift: float, height: float) -> None:

@@ -26,7 +26,6 @@ from bench.analysis.report.findings import findings, in_short, smallness, words
 from bench.analysis.report.groups import CLIPPING, GROUPS, HEALTH, LEARNED, group_of
 from bench.analysis.report.interactive import library
 from bench.analysis.settings import SETTING, described, levels, settings_of
-from bench.analysis.statistics.comparisons import TOO_SMALL
 from bench.analysis.statistics.survival import times
 from bench.analysis.table import MISSING, Table
 from bench.runs.tables import Tables
@@ -175,23 +174,17 @@ def _table(table: Table, runs: pd.DataFrame) -> dict[str, Any]:
     """
     text = table.text
     numbers = table.numbers
-    axes = [{f"data-{axis}": str(row[axis]) for axis in SETTING if axis in row} for row in numbers.to_dict("records")]
-    instead = ""
+    axes = [{f"data-{axis}": str(row[axis]) for axis in SETTING if axis in row} for row in text.to_dict("records")]
     if table.name == "comparisons":
         axes = [_axes_compared(row) for row in numbers.to_dict("records")]
         text = text.assign(**{"differs in": _differences(numbers, runs)})
-        if (numbers["verdict"] == TOO_SMALL).all():
-            instead = (
-                f"With so few seeds none of the {len(numbers)} comparisons can be decided: not even the most extreme "
-                "outcome would survive the correction for their number. The table holds what was seen."
-            )
     best = [{name for place, name in table.best if place == k} for k in range(len(text))]
     rows = [
         {"axes": of, "cells": cells, "best": bold}
         for of, cells, bold in zip(axes, text.itertuples(index=False, name=None), best, strict=True)
     ]
     copies = {"LaTeX": table.latex(), "CSV": numbers.to_csv(index=False)}
-    return {"table": table, "columns": list(text), "rows": rows, "copies": copies, "instead": instead}
+    return {"table": table, "columns": list(text), "rows": rows, "copies": copies, "instead": table.instead}
 
 
 def _axes_compared(row: dict[Hashable, Any]) -> dict[str, str]:

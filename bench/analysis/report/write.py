@@ -133,7 +133,13 @@ def _extensions(runs: pd.DataFrame) -> list[str]:
 
 def _tabled(runs: pd.DataFrame, results: Tables) -> tuple[list[Table], list[str]]:
     """All tables that have a row, and the names of the others."""
-    made = [tables.overview(runs), tables.estimates(runs), tables.comparisons(runs), tables.memory(runs)]
+    made = [
+        tables.overview(runs),
+        tables.solved(runs),
+        tables.estimates(runs),
+        tables.comparisons(runs),
+        tables.memory(runs),
+    ]
     without = [table.name for table in made if table.numbers.empty]
     blocks = queries.clipping(results)
     if blocks.empty:
