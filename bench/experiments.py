@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench import reference
-from bench.analysis.answers.answer import experiments, questions
+from bench.analysis.answers.answer import shipped
 from bench.analysis.answers.gallery import draw, gallery
 from bench.runs import references
 from bench.runs.tables import Tables, load
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plan", action="store_true", help="say how many runs, hours and bytes, and train none")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the results folders lie")
     arguments = parser.parse_args(argv)
-    names = arguments.names or [*questions(), *(name for name in experiments() if name.endswith("_cpu"))]
+    names = arguments.names or shipped()
     if arguments.plan:
         return _plan(names, arguments.results)
     for name in names:

@@ -74,6 +74,13 @@ def questions() -> list[str]:
     return [name for name in experiments() if "asks" in _yaml(name)]
 
 
+def shipped() -> list[str]:
+    """Experiments whose results come with the suite: what asks something, and recipes that have a small form, in it."""
+    there = experiments()
+    small = [name for name in there if name.endswith("_cpu")]
+    return [name for name in there if name in small or (name in questions() and f"{name}_cpu" not in small)]
+
+
 def question(experiment: str) -> Question:
     """What an experiment of this suite asks. Raises NoSuchQuestion, and NoSuchRule for a rule that is none."""
     asks = _yaml(experiment).get("asks")
@@ -103,6 +110,10 @@ def _figures(node: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
 
 
 def _yaml(experiment: str) -> Mapping[str, Any]:
-    """The yaml of an experiment; nothing of one that is not there."""
+    """The yaml of an experiment, on those that it is made from; nothing of one that is not there."""
     path = resources.files("conf") / "experiment" / f"{experiment}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    larger = [name for name in own.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+    return {key: value for part in (*map(_yaml, larger), own) for key, value in part.items()}

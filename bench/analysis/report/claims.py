@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -41,9 +42,18 @@ def claims(runs: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _of(experiment: str) -> list[dict[str, Any]]:
-    """The claims of an experiment of this suite; none of one that is no longer there."""
+    """The claims of an experiment of this suite, and of a larger one that it is made from; none of one that is gone."""
     path = resources.files("conf") / "experiment" / f"{experiment}.yaml"
-    return list(yaml.safe_load(path.read_text(encoding="utf-8")).get("claims", [])) if path.is_file() else []
+    if not path.is_file():
+        return []
+    read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    larger = [name for name in read.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+    inherited = [claim | {"differs": _smaller(claim)} for name in larger for claim in _of(name)]
+    return [*inherited, *read.get("claims", [])]
+
+
+def _smaller(claim: Mapping[str, Any]) -> str:
+    return "; ".join([*_note(claim).values(), "made as small as two cores train in minutes"])
 
 
 def _note(claim: Mapping[str, Any]) -> dict[str, str]:
@@ -76,8 +86,24 @@ def _accuracy(runs: pd.DataFrame) -> str:
     return f"accuracy {right.median():.1%} (median of {len(runs)}, {right.min():.1%} to {right.max():.1%})"
 
 
+def _loss(runs: pd.DataFrame) -> str:
+    """On fresh sequences; infinite where it overflowed."""
+    return _median(runs["final_loss"].fillna(np.inf), "loss")
+
+
+def _loss_over_baseline(runs: pd.DataFrame) -> str:
+    """In units of that of the best answer without memory."""
+    return _median((runs["final_loss"] / runs["baseline_loss"]).fillna(np.inf), "loss / baseline")
+
+
+def _median(values: pd.Series, name: str) -> str:
+    return f"{name} {values.median():.3g} (median of {len(values)}, {values.min():.3g} to {values.max():.3g})"
+
+
 QUANTITIES: dict[str, Callable[[pd.DataFrame], str]] = {
     "solved": _solved,
     "sequences": _sequences,
     "accuracy": _accuracy,
+    "loss": _loss,
+    "loss_over_baseline": _loss_over_baseline,
 }
