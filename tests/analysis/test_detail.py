@@ -97,6 +97,8 @@ def test_many_runs_have_less_of_each(results, found, monkeypatch):
     assert len(packed(sparse)) < 0.6 * len(packed(found))
     run = sparse["runs"][0]
     assert "cloud" not in run
+    assert sparse["pairs"] == []
+    assert len(found["pairs"]) == 15
     assert len(run["loss"][0]) <= 24
     assert [run["loss"][0][end] for end in (0, -1)] == [found["runs"][0]["loss"][0][end] for end in (0, -1)]
     assert len(run["gradient"]["updates"]) == 2

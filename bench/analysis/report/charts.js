@@ -436,7 +436,7 @@
         const [d, from, to] = turned ? [-difference, -high, -low] : [difference, low, high];
         return `Score, first minus second: ${d.toFixed(2)} [${from.toFixed(2)}, ${to.toFixed(2)}] (95 %, n = ${n}). p, two-sided, of this comparison alone, uncorrected: solved ${solvedP}, score ${scoreP}, time to solve ${timeP}. Chosen after looking, it decides nothing.`;
       }
-      return a === b ? "Choose two different settings." : "These two were not tested against each other: there are too many pairs.";
+      return a === b ? "Choose two different settings." : "These two were not tested against each other: there are too many runs, or pairs.";
     };
   }
   follow();

@@ -19,7 +19,7 @@ from bench.analysis.statistics.summaries import WINDOWS, score
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import Source, Tables
 
-MOST_PAIRS = 400  # of settings on a task, that are tested against each other
+MOST_PAIRS = 400  # of settings of a task, that are tested against each other
 DIGITS = 3
 
 
@@ -84,7 +84,7 @@ def detail(runs: pd.DataFrame, results: Tables) -> dict[str, Any]:
 def _pairs(runs: pd.DataFrame) -> list[list[Any]]:
     """[task, cell, clip, cell, clip, n, difference of scores, low, high, p of solved, score and time]."""
     groups = runs[SETTING].drop_duplicates().groupby("task", observed=True).size()
-    if (groups * (groups - 1) / 2).sum() > MOST_PAIRS:
+    if len(runs) >= MANY or (groups * (groups - 1) / 2).sum() > MOST_PAIRS:  # the tests of many seeds take seconds each
         return []
     names = [*SETTING, "cell_b", "clip_b", "n_a", "difference", "low", "high", "p_solved", "p_score", "p_time"]
     table = every_pair(runs, seed=0)
