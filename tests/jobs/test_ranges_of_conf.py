@@ -93,7 +93,9 @@ def test_every_number_is_refused_outside_its_range_and_accepted_inside(choice):
     assert numbers <= ranges(kind).keys()
     for name, accepted in ranges(kind).items():
         outside, inside = edges(accepted)
-        for value in (typed(number, getattr(there, name)) for number in outside):
+        here = getattr(there, name)
+        like = here if here is not None else 0 if "whole" in str(accepted) else 0.0
+        for value in (typed(number, like) for number in outside):
             message = f"{name}={value}: must be "
             with pytest.raises(ValueError, match=rf"^{re.escape(f'{message}{accepted}')}$"):
                 dataclasses.replace(there, **{name: value})
