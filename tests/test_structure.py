@@ -101,6 +101,10 @@ def test_commands_are_short(path):
     [
         "bench.runs.tables",
         "bench.report",
+        "bench",
+        "bench.analysis.results",
+        "bench.jobs.choices",
+        "bench.list",
         "bench.answer",
         "bench.reference",
         "bench.status",

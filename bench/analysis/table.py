@@ -56,6 +56,12 @@ class Table:
         lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
         return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
+    def __str__(self) -> str:
+        return self.markdown()
+
+    def _repr_markdown_(self) -> str:
+        return f"{self.markdown()}\n\n{self.note}"
+
     def _marked(self, row: int, column: str) -> str:
         text = str(self.text.at[row, column])
         return f"**{text}**" if (row, column) in self.best else text

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from bench.analysis import queries
 from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD, levels
 from bench.analysis.statistics.comparisons import QUESTIONS, TOO_SMALL, compare
 from bench.analysis.statistics.memory_length import by_length, memory_lengths, without_length
@@ -23,6 +24,7 @@ from bench.analysis.statistics.summaries import (
 )
 from bench.analysis.statistics.survival import curve, median, times
 from bench.analysis.table import COLUMN, MISSING, Table, rounded, shortened, two_digits
+from bench.runs.tables import Tables
 
 COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]
 COUNTED = ("relapsed", "hopeless", "diverged", "dead", "failed")
@@ -80,6 +82,10 @@ MEMORY_NOTE = (
     "some solve and some do not, so that b is only known to be large. n: runs at all lengths. "
     f"{COST_NOTE} {BEST_NOTE}"
 )
+
+
+class NoSuchTable(ValueError):
+    """A name that no table has; the message says which there are."""
 
 
 def overview(runs: pd.DataFrame) -> Table:
@@ -218,6 +224,19 @@ def memory(runs: pd.DataFrame) -> Table:
         numbers = numbers.merge(_costs(renamed), on=SETTING)
     best = _apart(numbers, "T50", ("low", "high")) if len(rates) else frozenset()
     return Table("memory", numbers, _by_row(numbers, _memory_text), MEMORY_NOTE, best)
+
+
+OF_RUNS: tuple[Callable[[pd.DataFrame], Table], ...] = (overview, solved, estimates, comparisons, memory)
+
+
+def named(name: str, runs: pd.DataFrame, results: Tables) -> Table:
+    """The table of this name, of runs as `distinguished` has them. Raises NoSuchTable."""
+    of_runs = {table.__name__: table for table in OF_RUNS}
+    if name == clipping.__name__:
+        return clipping(runs, queries.clipping(results))
+    if name not in of_runs:
+        raise NoSuchTable(f"{name}: there is no such table; there are {', '.join([*of_runs, clipping.__name__])}")
+    return of_runs[name](runs)
 
 
 def _apart(

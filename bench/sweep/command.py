@@ -27,23 +27,37 @@ SHOWS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--versi
 def run(argv: list[str]) -> int:
     """Carry out a command line; returns the exit code of `python -m bench`."""
     try:
-        _refuse_single_runs(argv)
-        with _hydra_reads(argv):
-            _application()
+        carry_out(argv)
     except RunsFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
-    except (ValueError, RuntimeError, HydraException, OmegaConfBaseException) as error:
-        said = mistake(error, [argument for argument in argv if not argument.startswith("-")])
-        if said is None:
-            raise
-        print(f"bench: {said}", file=sys.stderr)
+    except ConfigError as error:
+        print(f"bench: {error}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt as interrupt:
         done = str(interrupt) or "what is finished is kept, and the same command goes on from there"
         print(f"bench: interrupted; {done}", file=sys.stderr)
         return INTERRUPTED
     return DONE
+
+
+def carry_out(argv: Sequence[str]) -> None:
+    """Carry out a command line.
+
+    Raises ConfigError, in one line, on a mistake in it; RunsFailed if some runs could not be carried out;
+    KeyboardInterrupt, with what is kept, where it is interrupted.
+    """
+    try:
+        _refuse_single_runs(argv)
+        with _hydra_reads(argv):
+            _application()
+    except RunsFailed:
+        raise
+    except (ValueError, RuntimeError, HydraException, OmegaConfBaseException) as error:
+        said = mistake(error, [argument for argument in argv if not argument.startswith("-")])
+        if said is None:
+            raise
+        raise ConfigError(said) from None
 
 
 @hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")
@@ -59,7 +73,7 @@ def _refuse_single_runs(argv: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _hydra_reads(argv: list[str]) -> Iterator[None]:
+def _hydra_reads(argv: Sequence[str]) -> Iterator[None]:
     """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so."""
     arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     handlers = list(logging.getLogger().handlers)

@@ -7,12 +7,14 @@ import itertools
 import logging
 import math
 import multiprocessing
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from types import ModuleType
 
 from bench.sweep import signals
 from bench.sweep.order import Lost, Order
@@ -160,6 +162,17 @@ def _left_behind(task: PackJob) -> list[Order]:
     return []
 
 
+@contextlib.contextmanager
+def _no_script() -> Iterator[None]:
+    """Worker processes need nothing of the script that asks for them, and would run it again: hide it meanwhile."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 class WorkerJob(PackJob):
     """A process on this machine. gpu: the one it is to use, None without."""
 
@@ -170,7 +183,8 @@ class WorkerJob(PackJob):
         self.pipe: Connection
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process: ForkServerProcess = context.Process(target=work, args=(order, theirs, gpu), daemon=True)
-        self.process.start()
+        with _no_script():
+            self.process.start()
         theirs.close()
 
     def has_ended(self, progress: SweepProgress) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 LINE_SECONDS = 30.0
+NOTEBOOK = "ipykernel"  # loaded where a notebook runs, whose output is no terminal and shows a bar all the same
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +41,9 @@ class SweepProgress:
         self._bar: Any = None
 
     def __enter__(self) -> SweepProgress:
+        quiet = False if NOTEBOOK in sys.modules else None  # None: where the output is no terminal
         self._bar = tqdm(
-            total=self._total, initial=self._before, unit=" updates", disable=None, smoothing=0.05, dynamic_ncols=True
+            total=self._total, initial=self._before, unit=" updates", disable=quiet, smoothing=0.05, dynamic_ncols=True
         )
         return self
 

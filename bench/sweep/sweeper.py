@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -17,6 +19,8 @@ from omegaconf import DictConfig
 from bench.jobs.errors import ConfigError
 from bench.jobs.groups import Groups
 from bench.sweep.launcher import PackLauncher
+
+log = logging.getLogger(__name__)
 
 
 class RunsFailed(RuntimeError):
@@ -61,6 +65,9 @@ class UnionSweeper(Sweeper):
     def launched(self, jobs: list[list[str]]) -> object:
         """What the jobs return. Raises RunsFailed if some runs could not be carried out; jobs may share a run."""
         returns = self.launcher.launch(jobs, initial_job_idx=0)
+        if not getattr(self.launcher, "dry_run", False):
+            folders = dict.fromkeys(str(Path(str(result.working_dir)).parent) for result in returns)
+            log.info("report: %s", shlex.join(["python", "-m", "bench.report", *folders]))
         runs = {result.working_dir for result in returns}
         failed = {result.working_dir: result for result in returns if result.status is JobStatus.FAILED}
         if failed:

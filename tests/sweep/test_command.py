@@ -204,3 +204,17 @@ def test_a_killed_worker_fails_its_own_pack(tmp_path):
     assert process.returncode == 1
     assert "2 of 2 runs failed" in said
     assert set(load(tmp_path).runs["message"]) == {"the worker was killed by signal 9 (out of memory?)"}
+
+
+def test_help_has_examples_and_every_other_command(capsys):
+    """Examples are three lines, and what can be run is what has a `main`."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert len([line for line in said.splitlines() if line.startswith("python -m bench ")]) == 3
+    modules = [*(ROOT / "bench").glob("[!_]*.py"), *(ROOT / "bench").glob("*/__main__.py")]
+    commands = {path.stem if path.stem != "__main__" else path.parent.name for path in modules}
+    for name in commands - {"extending"}:
+        assert f"python -m bench.{name} " in said
+    assert "cell: antisymmetric, " in said

@@ -106,7 +106,7 @@ def _require_an_end(runs: pd.DataFrame) -> None:
 
 def _drawn(results: Tables, layout: Layout, only: Sequence[str]) -> tuple[list[page.Drawn], dict[str, str]]:
     """All figures that are asked for and for which there are data, and for each of the others why there are none."""
-    figures = _chosen(all_figures(_extensions(results.runs)), only)
+    figures = chosen_figures(results.runs, only)
     facets = Facets.of(results, layout)
     drawn, left_out = [], {}
     for figure in figures:
@@ -117,8 +117,12 @@ def _drawn(results: Tables, layout: Layout, only: Sequence[str]) -> tuple[list[p
     return drawn, left_out
 
 
-def _chosen(figures: list[Figure], only: Sequence[str]) -> list[Figure]:
-    """The figures of these names, or all. Raises NoSuchFigure."""
+def chosen_figures(runs: pd.DataFrame, only: Sequence[str]) -> list[Figure]:
+    """The figures of these names, or all, those of the packages that the runs were made with too.
+
+    Raises NoSuchFigure.
+    """
+    figures = all_figures(_extensions(runs))
     names = [figure.name for figure in figures]
     if unknown := [name for name in only if name not in names]:
         raise NoSuchFigure(f"only={unknown[0]}: there is no such figure; there are {', '.join(names)}")
@@ -133,13 +137,7 @@ def _extensions(runs: pd.DataFrame) -> list[str]:
 
 def _tabled(runs: pd.DataFrame, results: Tables) -> tuple[list[Table], list[str]]:
     """All tables that have a row, and the names of the others."""
-    made = [
-        tables.overview(runs),
-        tables.solved(runs),
-        tables.estimates(runs),
-        tables.comparisons(runs),
-        tables.memory(runs),
-    ]
+    made = [table(runs) for table in tables.OF_RUNS]
     without = [table.name for table in made if table.numbers.empty]
     blocks = queries.clipping(results)
     if blocks.empty:
