@@ -48,8 +48,7 @@ def test_a_figure_by_name_is_the_figure(loaded):
 
 
 def test_a_figure_of_one_panel_is_drawn_into_axes(loaded):
-    task = loaded.runs["task"].iloc[0]
-    some = loaded.tables.runs.query("task == @task and `clipping.threshold` == 1")["run"]
+    some = loaded.tables.runs.query("`clipping.threshold` == 1 and task == 'adding'")["run"]
     figure, ax = plt.subplots()
     drawn = bench.Results(loaded.tables.of(list(some))).plot("learning_curves", ax=ax)
     assert drawn.figure is figure
