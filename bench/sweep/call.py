@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,6 +18,7 @@ from bench.jobs.errors import ConfigError
 from bench.jobs.foreign import in_the_way
 from bench.runs.tables import Tables
 from bench.sweep.command import carry_out
+from bench.sweep.own import Own
 from bench.sweep.sweeper import RunsFailed
 
 PLAIN_WORD = re.compile(r"[A-Za-z_./][\w./:@+-]*")  # a value that Hydra reads as it stands
@@ -29,18 +31,27 @@ def sweep(*overrides: str, **settings: object) -> Results:
     (`clipping__threshold=10`) or the slash of a group of yaml files (`initializer__recurrent="orthogonal"`). A list, a
     tuple, a range or an array is swept, `None` is null, `math.inf` no limit. Where the value itself is a list
     (`remedies`, `measurement`, `extensions`), a list of lists is swept.
+    A component of your own may stand for the name of a yaml: `cell=[Leaky(hidden=64, rate=0.1), "tanh"]`. One that is
+    defined in a notebook, or in the script itself, is trained in this process; its source is kept in the folder of the
+    results, and is part of what its runs are known by.
     Raises ConfigError, in one line, on a mistake; nothing has been written then. Runs that fail give a warning and have
     a row in the results.
     """
     if foreign := in_the_way():
         raise ConfigError(foreign)
-    words = [*overrides, *words_of(settings)]
+    with TemporaryDirectory() as folder:
+        own = Own(settings, Path(folder))
+        words = [*overrides, *words_of(own.settings)]
+        try:
+            carry_out(words)
+        except RunsFailed as error:
+            warnings.warn(str(error), stacklevel=3)
+        results = Path(_folder(words))
+    if results.exists():
+        for module, source in own.sources.items():
+            (results / f"{module}.py").write_text(source, encoding="utf-8")
     try:
-        carry_out(words)
-    except RunsFailed as error:
-        warnings.warn(str(error), stacklevel=3)
-    try:
-        return load(_folder(words))
+        return load(results)
     except FileNotFoundError:  # a plan, or a budget that was spent before the first run ended
         return Results(Tables([]))
 

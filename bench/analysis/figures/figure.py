@@ -87,7 +87,10 @@ def all_figures(packages: Iterable[str] = ()) -> list[Figure]:
 def _modules(name: str) -> Iterator[ModuleType]:
     """A module, and those in it if it is a package; none if it is not there."""
     package = name.partition(".")[0]
-    if importlib.util.find_spec(package) is None or importlib.util.find_spec(name) is None:
+    try:
+        if importlib.util.find_spec(package) is None or importlib.util.find_spec(name) is None:
+            return
+    except ModuleNotFoundError:  # the package is a single file
         return
     module = importlib.import_module(name)
     yield module
