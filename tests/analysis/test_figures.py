@@ -30,6 +30,7 @@ from bench.analysis.figures.gain import STD, gradient_gain
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.learning import WORST, learning_curves
+from bench.analysis.figures.memory import memory_foretold, memory_growth, memory_map
 from bench.analysis.figures.panels import Panels
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
@@ -41,10 +42,11 @@ from bench.runs.tables import Tables, load
 
 FIGURES = all_figures()
 CELLS = ("tanh", "irnn", "lstm")
+OVER_LENGTHS = (memory_length, memory_growth, memory_foretold, memory_map)
 
 
 def draw(figure: Figure, results: Tables) -> Plot:
-    if figure is memory_length:
+    if figure in OVER_LENGTHS:
         lengths = [results.runs.assign(**{"task.length": length}) for length in (20, 40, 80)]
         return figure(results.replaced(runs=pd.concat(lengths)))
     if figure is gradient_gain:
@@ -347,7 +349,7 @@ def test_any_setting_may_tell_lines_apart_and_the_others_are_told_apart_with_it(
 @pytest.mark.parametrize("layout", [{"hue": "optimizer.lr"}, {"hue": "clip", "row": "task"}, {"col": "optimizer.lr"}])
 def test_no_figure_pools_what_its_axes_do_not_name(figure, layout, two_rates):
     """Three cells and two learning rates, of three seeds: a line that pools any two has a count of six or more."""
-    if figure in (memory_length, gradient_gain):
+    if figure in (*OVER_LENGTHS, gradient_gain):
         pytest.skip("has a sweep of its own")
     plot = figure(two_rates, **layout)
     if "n" in plot.data:

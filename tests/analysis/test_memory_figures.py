@@ -1,0 +1,63 @@
+"""The figures of how far back cells learn draw the numbers that they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from bench.analysis.figures.memory import memory_foretold, memory_growth, memory_map
+from bench.analysis.figures.plot import NothingToDraw
+from bench.runs.tables import Tables, load
+
+SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # with which results are made up
+
+
+@pytest.fixture(scope="module")
+def lengths(make_up, tmp_path_factory) -> Tables:
+    """Adding at three lengths; tanh never solves, IRNN solves all at the shorter two, LSTM at all three."""
+    folder = tmp_path_factory.mktemp("lengths") / "mine"
+    for length in (25, 50, 100):
+        make_up(folder, {"adding": length}, thresholds=[1.0, np.inf], seeds=5, only=("gradient_through_time",))
+    results = load(folder)
+    runs = results.runs.sort_values(["cell", "task.length", "seed"])
+    solves = (runs["cell"] == "lstm") | ((runs["cell"] == "irnn") & (runs["task.length"] < 100))
+    times = (20 + runs["seed"]) * runs["task.length"] ** 1.5
+    return results.replaced(
+        runs=runs.assign(outcome=np.where(solves, "solved", "stuck"), solved_at=times.where(solves))
+    )
+
+
+def test_growth_is_the_power_law_that_the_times_follow(lengths):
+    data = memory_growth(lengths).data
+    assert set(data["cell"].astype(str)) == {"irnn", "lstm"}
+    assert data["exponent"].to_numpy() == pytest.approx(1.5)
+    at = data[(data["cell"] == "lstm") & (data["length"] == 50)]
+    assert at["median"].to_numpy() == pytest.approx(22 * 50**1.5)
+
+
+def test_what_is_foretold_is_t50_by_half_life(lengths):
+    """tanh, whose gradient decays fastest, is censored below; LSTM above; IRNN, which does not decay, between."""
+    plot = memory_foretold(lengths)
+    data = plot.data[plot.data["clip"].astype(str) == "1"].set_index("cell")
+    assert data.loc["tanh", "half_life"] == pytest.approx(np.log(2) / 0.4, rel=0.05)
+    assert data.loc["tanh", "t50"] == 0
+    assert np.isinf(data.loc["lstm", "t50"])
+    assert 50 < data.loc["irnn", "t50"] < 100
+    expected = spearmanr(data["half_life"].replace(np.inf, 1e9), data["t50"].replace(np.inf, 1e9)).statistic
+    assert data["correlation"].to_numpy() == pytest.approx(expected)
+    assert np.isinf(data[["correlation_low", "correlation_high"]]).all(axis=None)  # of three cells no interval
+
+
+def test_the_map_has_a_number_for_every_length_and_threshold(lengths):
+    plot = memory_map(lengths)
+    assert len(plot.data) == 3 * 3 * 2
+    numbers = sorted(text.get_text() for panel in plot.figure.axes for text in panel.texts)
+    assert numbers.count("100") == 2 * (3 + 2)
+    assert numbers.count("0") == 2 * (3 + 1)
+
+
+@pytest.mark.parametrize("figure", [memory_growth, memory_foretold, memory_map], ids=repr)
+def test_without_a_sweep_of_lengths_there_is_none(figure, tables):
+    with pytest.raises(NothingToDraw, match=r"hold no (sweep of task.length|task)"):
+        figure(tables)
