@@ -23,7 +23,7 @@ bench: $(STAMP)  ## train tanh, IRNN and LSTM on adding and copying, then write 
 	$(BIN)/python -m bench.report results/quick
 
 experiments: $(STAMP)  ## train all claims and recipes, pack them, write docs/RESULTS.md; PLAN=1 says how long
-	$(BIN)/python -m bench.experiments $(if $(PLAN),--plan) $(NAMES)
+	$(BIN)/python -m bench.reproduce $(if $(PLAN),--plan) $(NAMES)
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)

@@ -56,7 +56,8 @@ def test_a_reference_has_the_tables_of_its_folder(made):
         one, other = getattr(folder, name), getattr(kept, name)
         dropped = ["folder", "results"]  # where it lay
         one, other = (table.drop(columns=dropped, errors="ignore") for table in (one, other))
-        pd.testing.assert_frame_equal(one, other, check_dtype=False, check_categorical=False)
+        one = one[other.columns] if name == "evaluations" else one  # of which what curves are made from is kept
+        pd.testing.assert_frame_equal(one, other, check_dtype=False, check_categorical=False, rtol=1e-4)
     for table in (tables.overview, tables.estimates, tables.comparisons):
         one, other = (table(distinguished(results.runs)) for results in (folder, kept))
         pd.testing.assert_frame_equal(one.numbers, other.numbers)
@@ -122,12 +123,16 @@ def test_the_report_shows_them_and_says_that_they_are_references(made, mine, mon
 @pytest.mark.parametrize("name", references.names())
 def test_references_of_the_suite_are_small_and_whole(name):
     path = references.HERE / f"{name}{references.ENDING}"
-    assert path.stat().st_size < 500_000
+    assert path.stat().st_size < 5_000_000
     results = Tables(references.read(name))
     assert results.runs["outcome"].notna().all()
     assert set(results.evaluations["run"]) == set(results.runs["run"])
     assert {"commit", "torch", "processor"} <= set(results.environments)
     assert (results.runs["results"] == f"results/{name}").all()
+
+
+def test_all_of_them_together_are_small():
+    assert sum(path.stat().st_size for path in references.HERE.glob("*.json.gz")) < 10_000_000
 
 
 def test_quick_is_among_them():

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bench import answer as command
-from bench import experiments
+from bench import reproduce
 from bench.analysis.answers import answer, gallery
 from bench.analysis.answers.quantities import kept, quantities
 from bench.analysis.answers.rules import rule
@@ -47,7 +47,7 @@ def stored(made, tmp_path) -> Tables:
 def test_a_stored_reference_gives_the_answer_of_its_folder(made, stored):
     assert "gradient_through_time" not in stored.names
     pd.testing.assert_frame_equal(
-        quantities(load(made)).sort_index(), quantities(stored).sort_index(), check_names=False, rtol=1e-5
+        quantities(load(made)).sort_index(), quantities(stored).sort_index(), check_names=False, rtol=1e-4
     )
     assert answer.answer(ASKED, stored).lines() == answer.answer(ASKED, load(made)).lines()
 
@@ -92,18 +92,18 @@ def test_the_plan_adds_up_what_each_experiment_says(monkeypatch, capsys, tmp_pat
         return SimpleNamespace(returncode=0, stdout=text, stderr="")
 
     monkeypatch.setattr(subprocess, "run", said)
-    assert experiments.main(["claim_a", "claim_b", "--plan", "--results", str(tmp_path)]) == 0
+    assert reproduce.main(["claim_a", "claim_b", "--plan", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["claim_a", "100", "of", "140", "runs", "1.50", "h"]
     assert lines[2].split()[:5] == ["together", "200", "runs", "3.00", "h,"]
 
 
 def test_a_plan_says_what_a_real_dry_run_says(capsys, tmp_path):
-    assert experiments.main(["claim_irnn_transports", "--plan", "--results", str(tmp_path)]) == 0
+    assert reproduce.main(["claim_irnn_transports", "--plan", "--results", str(tmp_path)]) == 0
     assert "80 of     80 runs" in capsys.readouterr().out
     assert not any(tmp_path.iterdir())
 
 
 def test_an_experiment_that_is_interrupted_ends_the_whole(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=130))
-    assert experiments.main(["claim_a", "--results", str(tmp_path)]) == 130
+    assert reproduce.main(["claim_a", "--results", str(tmp_path)]) == 130

@@ -1,4 +1,4 @@
-"""`python -m bench.experiments`: train what the suite ships, pack the results, and write docs/RESULTS.md."""
+"""`python -m bench.reproduce`: train what the suite ships, pack the results, and write docs/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCS = Path(references.HERE).parents[2] / "docs"
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, else that of the first experiment which did not come to its end."""
-    parser = argparse.ArgumentParser(prog="python -m bench.experiments", description=__doc__.partition(": ")[2])
+    parser = argparse.ArgumentParser(prog="python -m bench.reproduce", description=__doc__.partition(": ")[2])
     parser.add_argument("names", nargs="*", help="experiments (default: all that ask something, and small recipes)")
     parser.add_argument("--plan", action="store_true", help="say how many runs, hours and bytes, and train none")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where the results folders lie")
