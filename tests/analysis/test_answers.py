@@ -198,6 +198,9 @@ def test_a_ratio_of_memory_lengths_is_that_of_t50_and_its_interval_theirs():
     assert np.log(found.high / found.value) == pytest.approx(
         np.hypot(np.log(fit.high / fit.t50), np.log(other.t50 / other.low))
     )
+    assert np.log(found.value / found.low) == pytest.approx(
+        np.hypot(np.log(fit.t50 / fit.low), np.log(other.high / other.t50))
+    )
     one = pd.DataFrame(lengths_of("lstm", (12,) * 5) + lengths_of("tanh", (12, 0, 0, 0, 0)))
     all_solve = read(one, "memory_ratio", quantity="solved", of=LSTM, over=TANH, above=2)
     assert all_solve.verdict == HOLDS
