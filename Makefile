@@ -42,6 +42,10 @@ commits: $(STAMP)  ## import every commit that origin/main has not, or those of 
 torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
 	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_interruptions.py -k killed_sweep
 
+docs: $(STAMP)  ## build the documentation into build/docs/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 lint: $(STAMP)  ## format and lint (ruff)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -52,4 +56,4 @@ types: $(STAMP)  ## types (mypy, strict)
 check: lint types  ## lint, types, and the tests with their coverage: what CI runs
 	$(BIN)/python -m slipcover --source bench,tasks --skip-covered -m pytest $(SIDE_BY_SIDE)
 
-.PHONY: help setup bench experiments test speed report commits torture lint types check
+.PHONY: help setup docs bench experiments test speed report commits torture lint types check

@@ -27,6 +27,8 @@ from tasks.task import Task
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
+WRITTEN = ("RESULTS.md",)  # by `make experiments`
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name not in WRITTEN)]
 SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
 SMALL_TASKS = (
     ("task=copying", "task.length=3", "task.symbols=2"),

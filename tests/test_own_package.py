@@ -1,22 +1,22 @@
-"""README's "Add your own": a cell, a clipping rule and an initialiser of a package outside the repository."""
+"""`docs/howto/own.md`: a cell, a clipping rule and an initialiser of a package outside the repository."""
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
 from bench import report
 from bench.__main__ import main
 from bench.runs.tables import load
+from tests.conftest import ROOT
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "own.md").read_text()
 
 
 @pytest.fixture
 def my_package(tmp_path, monkeypatch):
-    """The files that README shows, each under the name it gives there."""
-    files = re.findall(r"^`(my_package/\S+)`:\n\n```(?:python|yaml)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    """The files that the page shows, each under the name it gives there."""
+    files = re.findall(r"^`(my_package/\S+)`:\n\n```(?:python|yaml)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     assert len(files) == 4
     for name, text in [*files, ("my_package/__init__.py", ""), ("my_package/conf/__init__.py", "")]:
         path = tmp_path / name
@@ -28,10 +28,8 @@ def my_package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_what_readme_adds_trains_is_measured_and_appears_in_the_report(my_package, tmp_path):
-    command = re.search(r"^(python -m bench -m 'hydra.searchpath=\[pkg://my_package.conf\]'.*)$", README, re.MULTILINE)[
-        1
-    ]
+def test_what_the_page_adds_trains_is_measured_and_appears_in_the_report(my_package, tmp_path):
+    command = re.search(r"^(python -m bench -m 'hydra.searchpath=\[pkg://my_package.conf\]'.*)$", PAGE, re.MULTILINE)[1]
     arguments = [argument.replace("'", "") for argument in command.split()[3:]]
     small = ["updates=30", "task.length=10", "seed=0", "cell.hidden=8", "hydra.launcher.workers=0"]
     judged = ["evaluation.final=64", "evaluation.sequences=64"]

@@ -112,7 +112,7 @@ def _line(path: Path, node: dict[str, Any], siblings: list[dict[str, Any]]) -> s
         return comment or _question(node) or ", ".join(f"{role}={name}" for role, name in _parts(node).items())
     alike = [one for one in siblings if one.get("_target_") == node["_target_"]]
     own = [f"{key}={value}" for key, value in node.items() if any(one.get(key) != value for one in alike)]
-    return _sentence(_docstring(node["_target_"])) + (f" ({', '.join(own)})" if own else "")
+    return _sentence(docstring_of(node["_target_"])) + (f" ({', '.join(own)})" if own else "")
 
 
 def _comment(path: Path) -> str:
@@ -139,7 +139,7 @@ def _parts(node: dict[str, Any]) -> dict[str, str]:
 
 
 @functools.cache
-def _docstring(target: str) -> str:
+def docstring_of(target: str) -> str:
     """The docstring of a class, read from its file: importing it would load torch."""
     module, _, name = target.rpartition(".")
     spec = importlib.util.find_spec(module)

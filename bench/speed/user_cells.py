@@ -30,7 +30,7 @@ PLAIN = {
 
 @dataclass(frozen=True)
 class Leaky(Cell):
-    """h_t = (1 - rate) h_{t-1} + rate tanh(W_hh h_{t-1} + W_xh x_t + b): README's example."""
+    """h_t = (1 - rate) h_{t-1} + rate tanh(W_hh h_{t-1} + W_xh x_t + b): the documentation's example."""
 
     rate: float = 0.1
 

@@ -77,10 +77,11 @@ class Own:
         not part of that.
         """
         if kind.__module__ == "__main__":
-            source = _source(kind)
+            source, names = _source(kind)
             name = IN_NOTEBOOK + hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
             module = sys.modules.setdefault(name, ModuleType(name))
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+            vars(module).update({key: value for key, value in names.items() if not key.startswith("__")})
             vars(module)["source"] = source
             setattr(module, kind.__name__, kind)
             kind.__module__ = name
@@ -93,14 +94,15 @@ def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def _source(kind: type) -> str:
-    """The text of the cell of a notebook, or the script, that defines a class: `inspect.getsource` finds no classes of
-    notebooks, but their methods know where they are from.
+def _source(kind: type) -> tuple[str, dict[str, Any]]:
+    """The text of the cell of a notebook, or the script, that defines a class, and the names that are known there.
+
+    `inspect.getsource` finds no classes of notebooks, but their methods know where they are from.
     """
     for method in vars(kind).values():
         function = method.fget if isinstance(method, property) else method
         if inspect.isfunction(function):
             text = "".join(linecache.getlines(function.__code__.co_filename))
             if any(isinstance(node, ast.ClassDef) and node.name == kind.__name__ for node in ast.walk(ast.parse(text))):
-                return text
+                return text, function.__globals__
     raise ConfigError(f"{kind.__name__}: its source cannot be read; put it into a file and import it from there")

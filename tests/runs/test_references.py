@@ -146,9 +146,14 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_readme_says_of_quick_is_what_its_reference_came_to():
+def _words(page):
+    return " ".join(page.read_text("utf-8").split())
+
+
+def test_what_pages_say_of_quick_is_what_its_reference_came_to():
     """Its table, and its sentences on runs: ranges are those of runs, and what exploded is not called nothing."""
-    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    findings = _words(ROOT / "docs" / "explanation" / "findings.md")
+    readme = _words(ROOT / "README.md")
     runs = Tables(references.read("quick")).runs
     runs["cell"] = runs["cell"].replace({"irnn": "IRNN", "lstm": "LSTM"})
     threshold, solved = runs["clipping.threshold"].astype(float), runs["solved_at"].notna()
@@ -156,15 +161,16 @@ def test_what_the_readme_says_of_quick_is_what_its_reference_came_to():
         counts = [f"{solved[of.index][threshold[of.index] == c].sum()}/5" for c in (1, 10, 100, math.inf)]
         median = of["solved_at"][threshold[of.index] == 10].median()
         times = "" if math.isnan(median) else f"{median:.0f} "
-        assert f"| {task} | {cell} | {' | '.join(counts)} | {times}|" in readme
+        for page in (findings, readme):
+            assert f"| {task} | {cell} | {' | '.join(counts)} | {times}|" in page
     copied = runs[(runs["task"] == "copying") & (runs["cell"] == "LSTM")]["solved_at"]
     medians = copied.groupby(threshold).median().unique()
     said = f"solves after {copied.min():.0f} to {copied.max():.0f} updates here (medians by threshold: "
-    assert said + " and ".join(f"{value:.0f}" for value in medians) in readme
+    assert said + " and ".join(f"{value:.0f}" for value in medians) in findings
     free = runs[(runs["task"] == "adding") & (runs["cell"] == "IRNN") & (threshold == math.inf)]
     going_on = free[free["outcome"] != "diverged"]
     times = sorted(going_on["final_loss"] / going_on["baseline_loss"])
     assert len(free) == 5
     assert len(times) == 3
     assert times[0] < 1.2
-    assert f"two of five runs diverge, two end at {times[1]:.0f} and {times[2]:.0f} times the baseline" in readme
+    assert f"two of five runs diverge, two end at {times[1]:.0f} and {times[2]:.0f} times the baseline" in findings

@@ -1,4 +1,4 @@
-"""Every form of Hydra's override grammar, and every value that README names on a command line."""
+"""Every form of Hydra's override grammar, and every value that README and the documentation name."""
 
 import re
 
@@ -16,13 +16,13 @@ from bench.sweep import planning
 from bench.sweep.executors import InThisProcess
 from bench.sweep.launcher import PackLauncher
 from bench.sweep.sweeper import UnionSweeper, union
-from tests.conftest import ROOT, choices
+from tests.conftest import PAGES, choices
 
 SMALL = [
     *("task.length=6", "cell.hidden=4", "batch_size=2", "updates=3", "measurement=[]"),
     *("evaluation.sequences=4", "evaluation.final=4", "hydra.launcher.where=here"),
 ]
-README = (ROOT / "README.md").read_text()
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 NN = [name for name in choices("cell") if name.endswith("nn")]
 
 
@@ -157,13 +157,13 @@ def test_here_and_no_workers_are_this_process(setting):
     assert type(made._executor(None)).__name__ == "InThisProcess"
 
 
-# --- README
+# --- README and docs/
 
 
-def in_readme():
+def in_pages():
     """Overrides in the tables and the running text: `key=value`, and `key=value` or `value`, `value`."""
     found = []
-    for line in README.splitlines():
+    for line in TEXT.splitlines():
         for quoted, more in re.findall(r"`([^`]+)`((?:,? (?:or )?`\w+`)*)", line):
             words = quoted.replace("python -m bench ", "").split()
             if not all(re.fullmatch(r"[+~]*(?!--)[a-z_/@.]+=\S+", word.replace("'", "")) for word in words):
@@ -176,14 +176,14 @@ def in_readme():
 
 
 def listed():
-    """The choices of README's table: | `cell=` | tanh, irnn, ... |."""
-    for group, row in re.findall(r"^\| `(\w+)=(?:\[\.\.\.\])?` \| (.*) \|$", README, re.MULTILINE):
+    """The choices of the table: | `cell=` | tanh, irnn, ... |."""
+    for group, row in re.findall(r"^\| `(\w+)=(?:\[\.\.\.\])?` \| (.*) \|$", TEXT, re.MULTILINE):
         for word in re.findall(r"\w+", row.partition("; or by role")[0]):
             if word in choices(group):
                 yield group, word
 
 
-def test_readme_lists_every_choice():
+def test_the_table_lists_every_choice():
     named = {}
     for group, name in listed():
         named.setdefault(group, set()).add(name)
@@ -191,8 +191,8 @@ def test_readme_lists_every_choice():
         assert named[group] == set(choices(group)), group
 
 
-def test_readme_is_read():
-    found = in_readme()
+def test_pages_are_read():
+    found = in_pages()
     assert ("hydra.launcher.where=here",) in found
     assert ("hydra.launcher.where=ray",) in found
     assert ("logger=mlflow",) in found
@@ -202,15 +202,15 @@ def test_readme_is_read():
 NEEDS = {"device=cuda", "engine=fused", "engine=graphed", "engine.tf32=true", "logger=", "hydra/sweeper=search"}
 
 
-@pytest.mark.parametrize("words", in_readme(), ids=" ".join)
-def test_what_readme_names_is_accepted(tmp_path, capsys, monkeypatch, words):
+@pytest.mark.parametrize("words", in_pages(), ids=" ".join)
+def test_what_pages_name_is_accepted(tmp_path, capsys, monkeypatch, words):
     """As a plan; what needs a GPU, a cluster or an extra says that it does, and nothing else."""
     monkeypatch.setattr(planning, "pace", lambda jobs: planning.Pace(1.0, 1.0))
     monkeypatch.setattr(PackLauncher, "_executor", lambda *rest: InThisProcess())
     launched = UnionSweeper.launched
     monkeypatch.setattr(UnionSweeper, "launched", lambda self, jobs: launched(self, jobs[:1]))  # an experiment has 4320
     if words == ("evaluation.rule=historical",):
-        words = ("task=memorization", *words)  # README names it beside the tasks whose source has such a rule
+        words = ("task=memorization", *words)  # named beside the tasks whose source has such a rule
     code = main([*words, f"results={tmp_path / 'results'}", "hydra.launcher.dry_run=true"])
     said = capsys.readouterr().err
     if code:

@@ -1,6 +1,8 @@
 """Components of one's own as values of `bench.sweep`."""
 
+import sys
 import textwrap
+from types import ModuleType
 
 import pytest
 
@@ -17,6 +19,7 @@ SMALL = {
     "evaluation__final": 4,
 }
 NOTEBOOK = """
+    from __future__ import annotations  # types are words then, which are looked up where the class is
     from dataclasses import dataclass
     import torch
     from bench.extending import Cell, Clipping, H, I, Parameter, PerReplica, Share, column
@@ -46,15 +49,16 @@ NOTEBOOK = """
 
 
 @pytest.fixture
-def notebook(tmp_path):
+def notebook(tmp_path, monkeypatch):
     """Runs a cell of a notebook, whose classes are those of `__main__`."""
 
     def run(code):
         path = tmp_path / f"cell_{len(list(tmp_path.iterdir()))}.py"
         path.write_text(textwrap.dedent(code))
-        names = {"__name__": "__main__"}
-        exec(compile(path.read_text(), str(path), "exec"), names)
-        return names
+        main = ModuleType("__main__")
+        monkeypatch.setitem(sys.modules, "__main__", main)
+        exec(compile(path.read_text(), str(path), "exec"), vars(main))
+        return vars(main)
 
     return run
 

@@ -1,0 +1,134 @@
+"""README and docs/: links lead somewhere, code runs, commands are accepted, recommendations are composed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+
+import matplotlib.pyplot as plt
+import pytest
+import yaml
+
+from bench.__main__ import main
+from bench.jobs.compose import composed
+from bench.jobs.job import checked_job
+from bench.sweep import call, planning
+from bench.sweep.executors import InThisProcess
+from bench.sweep.launcher import PackLauncher
+from bench.sweep.sweeper import UnionSweeper
+from tests.analysis.conftest import make_up
+from tests.conftest import PAGES, ROOT, choices
+
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"]
+SMALL = [
+    *("task.length=8", "batch_size=2", "updates=3", "evaluation.sequences=4", "evaluation.final=4", "seed=0"),
+    *("clipping.threshold=1", "hydra.launcher.where=here"),
+]
+RECOMMENDED = yaml.safe_load((ROOT / "docs" / "recommendations.yaml").read_text(encoding="utf-8"))
+GENERATED = ("reference/components.md", "reference/recommendations.md")
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page, language):
+    """The code blocks of a page in a language, without the files of a package that it shows."""
+    found = re.finditer(r"([^\n]*)\n\n?```(\w*)\n(.*?)\n```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [code for before, what, code in (one.groups() for one in found) if what == language and before[:1] != "`"]
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists() or path in GENERATED, target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_every_page_stands_in_the_navigation():
+    nav = re.findall(r"\S+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2])
+    assert len(set(nav)) == len(nav)
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
+    assert set(nav) == pages | set(GENERATED)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
+def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    """From top to bottom, with small nets for a few updates, where results of `quick` and `mine` are there."""
+    monkeypatch.chdir(tmp_path)
+    make_up(tmp_path / "results" / "quick")
+    carry_out = call.carry_out
+    made_small = {word.partition("=")[0] for word in SMALL}
+
+    def small(words):
+        carry_out([*(word for word in words if word.partition("=")[0] not in made_small), *SMALL])
+
+    monkeypatch.setattr(call, "carry_out", small)
+    names = {"__name__": "__main__", "ax": None}
+    for number, code in enumerate(blocks(page, "python")):
+        path = tmp_path / f"block_{number}.py"
+        path.write_text(code)
+        exec(compile(code, str(path), "exec", dont_inherit=True), names)
+    plt.close("all")
+
+
+def commands(page):
+    lines = [line for code in blocks(page, "") for line in code.splitlines()]
+    return [line.partition("  #")[0].strip() for line in lines if line.startswith("python -m bench")]
+
+
+COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.startswith("python -m bench ")])
+def test_commands_that_train_are_accepted(command, tmp_path, capsys, monkeypatch):
+    """As a plan of the first job; what needs a cluster or an extra says that it does."""
+    monkeypatch.setattr(planning, "pace", lambda jobs: planning.Pace(1.0, 1.0))
+    monkeypatch.setattr(PackLauncher, "_executor", lambda *rest: InThisProcess())
+    launched = UnionSweeper.launched
+    monkeypatch.setattr(UnionSweeper, "launched", lambda self, jobs: launched(self, jobs[:1]))
+    words = [word for word in shlex.split(command)[3:] if not word.startswith("results=")]
+    if "--help" in words or any("my_package" in word for word in words):  # the latter is tests/test_own_package.py
+        return
+    code = main([*words, f"results={tmp_path / 'results'}", "hydra.launcher.dry_run=true"])
+    said = capsys.readouterr().err
+    assert code == 0 or "a search decides" in said or "pip install" in said, said
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if not one.startswith("python -m bench ")])
+def test_other_commands_have_the_options_that_are_shown(command, capsys):
+    module = shlex.split(command)[2]
+    try:
+        run = importlib.import_module(module).main
+    except AttributeError:
+        run = importlib.import_module(f"{module}.__main__").main
+    with pytest.raises(SystemExit) as ended:
+        run(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for option in re.findall(r" (--[a-z]+)", command):
+        assert option in said
+
+
+@pytest.mark.parametrize("override", [one for pairs in RECOMMENDED.values() for one in pairs.values()])
+def test_a_recommendation_is_composed_and_checked(override):
+    assert checked_job(composed(*shlex.split(override), "device=cpu"))
+
+
+def test_every_remedy_and_clipping_rule_is_recommended_by_somebody():
+    said = " ".join(one for pairs in RECOMMENDED.values() for one in pairs.values())
+    for name in choices("remedies"):
+        assert f"remedies=[{name}]" in said
+    for name in set(choices("clipping")) - {"none"}:
+        assert f"clipping={name}" in said
