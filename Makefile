@@ -42,7 +42,7 @@ commits: $(STAMP)  ## import every commit that origin/main has not, or those of 
 torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
 	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_interruptions.py -k killed_sweep
 
-docs: $(STAMP)  ## build the documentation into build/docs/index.html
+docs: $(STAMP)  ## build the documentation into build/docs/index.html (its search takes: python3 -m http.server -d build/docs)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
