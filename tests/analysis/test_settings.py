@@ -96,7 +96,7 @@ def test_the_usual_layout_is_what_tells_settings_apart(tables):
     ],
 )
 def test_what_is_not_asked_for_takes_what_is_left(tables, given, hue, row, col, x):
-    assert layout(tables.runs, **given) == Layout(hue, row, col, x)
+    assert layout(tables.runs, **given) == Layout(hue, row, col, x, fixed=bool({"row", "col"} & given.keys()))
 
 
 @pytest.mark.parametrize(

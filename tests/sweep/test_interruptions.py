@@ -35,6 +35,7 @@ from bench.__main__ import main
 from bench.analysis.statistics.survival import times
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
+from bench.runs.checkpoint import FORMAT
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import load
 from bench.sweep import environment, executors, worker
@@ -441,10 +442,14 @@ def test_a_limit_that_makes_no_sense_is_refused(tmp_path, capsys, limit):
 # --- files that are not as they were left
 
 
+THIS = b"checkpoint %d " % FORMAT
 DAMAGES = {
     "truncated": (lambda data: data[: len(data) // 2], "is torn or was edited"),
     "edited": (lambda data: data.replace(b'"update": 1', b'"update": 2'), "is torn or was edited"),
-    "of another version": (lambda data: data.replace(b"checkpoint 1 ", b"checkpoint 2 "), "has format 2, not 1"),
+    "of another version": (
+        lambda data: data.replace(b"checkpoint %d " % FORMAT, b"checkpoint 1 "),
+        f"has format 1, not {FORMAT}",
+    ),
     "a pickle": (lambda data: b"cos\nsystem\n(S'touch pwned'\ntR.", "is no checkpoint"),
 }
 
