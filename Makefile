@@ -39,7 +39,7 @@ report: $(STAMP)  ## redraw the report of RESULTS (default results/quick)
 commits: $(STAMP)  ## import every commit that origin/main has not, or those of RANGE, so that bisecting works
 	$(BIN)/python .ci/commits.py $(RANGE)
 
-torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 20 times
+torture: $(STAMP)  ## kill a sweep at 200 random moments; the test suite does it 10 times
 	KILLS=200 $(BIN)/python -m pytest tests/sweep/test_interruptions.py -k killed_sweep
 
 docs: $(STAMP)  ## build the documentation into build/docs/index.html (its search takes: python3 -m http.server -d build/docs)

@@ -76,6 +76,13 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@functools.cache
+def one_of_each_class(group: str) -> list[str]:
+    """The first yaml of every class of a group: what a class does is tested once, and its settings elsewhere."""
+    kinds = {name: type(example(f"{group}/{name}")) for name in reversed(choices(group))}
+    return sorted({kind: name for name, kind in kinds.items()}.values())
+
+
 def accepted_task(remedy: str) -> tuple[str, ...]:
     """The overrides of a small task that a remedy of `conf/` accepts."""
     one = example(f"remedies/{remedy}")

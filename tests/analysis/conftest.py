@@ -19,6 +19,14 @@ from bench.analysis.settings import distinguished
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import Tables, load
 
+OF_SWEEPS = {
+    "memory_length",
+    "memory_growth",
+    "memory_foretold",
+    "memory_map",
+    "gradient_gain",
+}  # figures of sweeps that
+# none of these made-up results holds
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
 BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}
 UNITS = 8

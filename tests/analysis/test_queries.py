@@ -9,13 +9,12 @@ import pytest
 from bench.analysis import queries
 from bench.analysis.figures.dynamics import gradient_map, state
 from bench.analysis.figures.figure import Figure, all_figures
-from bench.analysis.figures.gain import gradient_gain
-from bench.analysis.figures.success import memory_length
 from bench.analysis.tables import clipping as clipping_table
 from bench.runs.tables import Tables, load
+from tests.analysis.conftest import OF_SWEEPS
 
 CHOOSING = (gradient_map, state)  # of a table only the rows that are the memory, or the hidden state
-FIGURES = [figure for figure in all_figures() if figure not in (*CHOOSING, memory_length, gradient_gain)]
+FIGURES = [figure for figure in all_figures() if figure not in CHOOSING and figure.name not in OF_SWEEPS]
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=repr)

@@ -24,10 +24,10 @@ from bench.analysis.tables import memory
 from bench.report import main
 from bench.runs.directory import note_asked
 from bench.runs.tables import load
+from tests.analysis.conftest import OF_SWEEPS
 
-SWEPT = {"memory_length", "gradient_gain"}  # take sweeps of their own
-FIGURES = {figure.name for figure in all_figures()} - SWEPT
-OF_ANY_RUN = {figure.name for figure in all_figures() if set(figure.needs) <= {"evaluations"}} - {"memory_length"}
+FIGURES = {figure.name for figure in all_figures()} - OF_SWEEPS
+OF_ANY_RUN = {figure.name for figure in all_figures() if set(figure.needs) <= {"evaluations"}} - OF_SWEEPS
 UPDATES = 3000  # of a made-up run
 TABLES = ("overview", "solved", "estimates", "comparisons", "clipping")
 
@@ -385,7 +385,7 @@ def test_any_setting_may_be_hue_row_and_column(make_up, tmp_path, capsys):
         (["--row", "optimiser.lr"], "--row=optimiser.lr: these runs have no such setting; nearest: optimizer.lr"),
         (["--hue", "clip", "--col", "clip"], "--col=clip: is the hue already; give each axis a setting of its own"),
         (["--x", "cell"], "--x=cell: is the hue or the column already; give x a setting of its own"),
-        (["--against", "quik"], "--against quik: no such reference; there are quick"),
+        (["--against", "quik"], "--against quik: no such reference; there are "),
     ],
 )
 def test_an_axis_that_there_is_not_is_one_line_with_the_nearest(few, given, said, capsys):

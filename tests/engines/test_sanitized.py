@@ -37,8 +37,12 @@ def numbers_of(through_time, masked, clipped):
 @pytest.mark.parametrize(
     ("name", "hidden", "sequences", "steps"),
     [
-        *((name, *sizes) for name in CASES for sizes in ((18, 5, 11), (100, 4, 9))),
-        *((name, *sizes) for name in ("lstm", "Crossed", "normalised lstm") for sizes in ((2, 5, 9), (16, 1, 1))),
+        *((name, *sizes) for name in CASES for sizes in ((18, 5, 11),)),
+        *(
+            (name, *sizes)
+            for name in ("lstm", "Crossed", "normalised lstm")
+            for sizes in ((2, 5, 9), (16, 1, 1), (100, 4, 9))
+        ),
     ],
 )
 def test_no_sanitizer_complains(tmp_path, name, hidden, sequences, steps, dtype):

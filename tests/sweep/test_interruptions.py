@@ -46,7 +46,7 @@ from bench.training import replica
 from bench.training.loop import Training
 from bench.training.run_state import RunState
 
-KILLS = int(os.environ.get("KILLS", "20"))  # `make torture` asks for more
+KILLS = int(os.environ.get("KILLS", "10"))  # `make torture` asks for more
 SMALL = [
     *(
         "task.length=6",

@@ -39,7 +39,7 @@ CHOICES = [(group, word) for group in (*GROUPS, "initializer/recurrent") for wor
 ALL_CHOICES = {name for group in GROUPS for name in choices(group)}
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(mistake=bad, sweeps=st.booleans())
 def test_a_mistake_drawn_at_random_is_one_line_and_leaves_nothing(tmp_path, mistake, sweeps):
     results, said = tmp_path / "results", io.StringIO()
