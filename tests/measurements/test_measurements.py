@@ -20,7 +20,7 @@ from bench.measurements.jacobian import jacobians
 from bench.measurements.measurement import Snapshot
 from bench.nets.network import Network
 from bench.pack.streams import Stream
-from tests.conftest import choices, small_task
+from tests.conftest import choices, one_of_each_class, small_task
 
 SEEDS = [0, 1]
 SMALL = {"long_run": 40}  # for the measurements that have such a setting
@@ -67,7 +67,7 @@ def adding():
 
 
 @pytest.mark.parametrize("name", choices("measurement"))
-@pytest.mark.parametrize("cell", choices("cell"))
+@pytest.mark.parametrize("cell", one_of_each_class("cell"))
 def test_every_measurement_gives_every_replica_columns_of_one_length(name, cell, adding):
     rows = small(name).measure(snapshot_of(cell, adding))
     assert len(rows) == 2
