@@ -57,10 +57,10 @@ def test_nothing_is_asked_of_anyone_and_nothing_goes_wrong(opened, page):
 
 
 def test_every_image_is_drawn_in_the_shape_that_it_says(opened):
-    opened.ask("document.querySelectorAll('.has-live').forEach(figure => figure.classList.remove('has-live'))")
-    images = opened.ask(
-        "[...document.images].map(i => [i.naturalWidth / i.naturalHeight, i.width / i.height, i.clientWidth])"
-    )
+    """In one turn of the page: a chart that is drawn meanwhile would take the place of an image."""
+    still = "document.querySelectorAll('.has-live').forEach(figure => figure.classList.remove('has-live'))"
+    shapes = "[...document.images].map(i => [i.naturalWidth / i.naturalHeight, i.width / i.height, i.clientWidth])"
+    images = opened.ask(f"({still}, {shapes})")
     assert len(images) > 5
     for natural, shown, width in images:
         assert shown == pytest.approx(natural, rel=0.02)
