@@ -45,6 +45,12 @@ def pytest_configure() -> None:
     os.environ["MNIST"] = folder.name
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for processes of their own."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def idx_bytes(array: np.ndarray) -> bytes:
     """An array of unsigned bytes as an IDX file."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
