@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.nets.cells.cell import Cell, Parameter, State, Weights
-from bench.pack.axes import H, I
-from bench.pack.streams import Stream
+from bench.nets.cells.cell import State, Weights
+from bench.nets.cells.normalized_lstm import NormalizedLSTM
 from tasks.ranges import Count, Positive
 from tasks.task import Task
 
@@ -21,7 +20,7 @@ SUMS = ("h", "x", "c")  # what is normalised: the sums from h and from x, and th
 
 
 @dataclass(frozen=True)
-class BatchNormLSTM(Cell):
+class BatchNormLSTM(NormalizedLSTM):
     """An LSTM whose summed inputs, and the cell state that is shown, are normalised over the sequences of a batch.
 
     (i, f, g, o) = g_h * N(W_hh h_{t-1}) + g_x * N(W_xh x_t) + b
@@ -43,9 +42,6 @@ class BatchNormLSTM(Cell):
     be as many.
     """
 
-    states = ("h", "c")
-    gates = ("i", "f", "g", "o")
-
     population: Count
     gain: Positive
     eps: Positive
@@ -56,28 +52,8 @@ class BatchNormLSTM(Cell):
         return f"cell={self.name}: needs sequences of one length, and those of {task.name} differ; choose another cell"
 
     @property
-    def parameters(self) -> dict[str, Parameter]:
-        return {
-            "W_hh": Parameter("recurrent", (4, H, H)),
-            "W_xh": Parameter("input", (4, H, I)),
-            "b": Parameter("bias", (4, H)),
-            "g_h": Parameter("bias", (4, H), self.gains_of_gates),
-            "g_x": Parameter("bias", (4, H), self.gains_of_gates),
-            "g_c": Parameter("bias", (H,), self.gains),
-            "b_c": Parameter("bias", (H,)),
-        }
-
-    def gains(self, random: Stream) -> Tensor:
-        """The start of a gain, [H]."""
-        return torch.full((self.hidden,), self.gain, dtype=torch.float64)
-
-    def gains_of_gates(self, random: Stream) -> Tensor:
-        """The start of a gain of all gates, [4, H]."""
-        return torch.full((len(self.gates), self.hidden), self.gain, dtype=torch.float64)
-
-    @property
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        return {"h": (-1.0, 1.0)}
+    def first_gain(self) -> float:
+        return self.gain
 
     @property
     def population_size(self) -> int:
@@ -103,7 +79,6 @@ class BatchNormLSTM(Cell):
 
     def _stepped(self, weights: Weights, x: Tensor, state: State, known: Weights) -> tuple[State, dict[str, Tensor]]:
         """The state after a step, and the statistics: those `known`, else those of the batch."""
-        h, c = state
         statistics: dict[str, Tensor] = {}
 
         def normalized(name: str, values: Tensor) -> Tensor:
@@ -113,13 +88,4 @@ class BatchNormLSTM(Cell):
             statistics.update({f"mean_{name}": mean, f"var_{name}": var})
             return centred * torch.rsqrt(var + self.eps)[..., None, :]
 
-        from_h = normalized("h", h @ weights["W_hh"].flatten(-3, -2).mT)
-        from_x = normalized("x", x @ weights["W_xh"].flatten(-3, -2).mT)
-        gain_h, gain_x, bias = (weights[name].flatten(-2)[..., None, :] for name in ("g_h", "g_x", "b"))
-        i, f, g, o = (gain_h * from_h + gain_x * from_x + bias).chunk(4, dim=-1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        shown = weights["g_c"][..., None, :] * normalized("c", c) + weights["b_c"][..., None, :]
-        return (torch.sigmoid(o) * torch.tanh(shown), c), statistics
-
-    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        return {f"W_h{gate}": block for gate, block in zip(self.gates, weights["W_hh"].unbind(-3), strict=True)}
+        return self.stepped(weights, x, state, normalized), statistics
