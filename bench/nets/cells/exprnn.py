@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.nets.activations import mod_relu
-from bench.nets.cells.cell import Cell, Parameter, State, Weights
-from bench.pack.axes import H, I
+from bench.nets.cells.orthogonal import OrthogonalCell
 
 
 @dataclass(frozen=True)
-class ExpRNN(Cell):
+class ExpRNN(OrthogonalCell):
     """h_t = modReLU(W_hh h_{t-1} + W_xh x_t), W_hh = exp(A - A^T), modReLU(a) = sign(a) max(|a| + b, 0).
 
     W_hh is a rotation whatever A is: its eigenvalues lie on the unit circle, so only the nonlinearity can shrink a
@@ -31,22 +29,6 @@ class ExpRNN(Cell):
 
     name = "exprnn"
 
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        return {
-            "A": Parameter("recurrent", (H, H)),
-            "W_xh": Parameter("input", (H, I)),
-            "b": Parameter("bias", (H,)),
-        }
-
-    def prepared(self, weights: Weights) -> Weights:
-        skew = weights["A"] - weights["A"].mT
-        return {**weights, "W_hh": torch.linalg.matrix_exp(skew)}
-
-    def step(self, weights: Weights, x: Tensor, state: State) -> State:
-        (h,) = state
-        a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT
-        return (mod_relu(a, weights["b"][..., None, :]),)
-
-    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        return {"W_hh": weights["W_hh"]}
+    def orthogonal(self, skew: Tensor) -> Tensor:
+        found: Tensor = torch.linalg.matrix_exp(skew)
+        return found

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.nets.activations import mod_relu
-from bench.nets.cells.cell import Cell, Parameter, State, Weights
-from bench.pack.axes import H, I
+from bench.nets.cells.orthogonal import OrthogonalCell
 from tasks.ranges import Share
 
 
 @dataclass(frozen=True)
-class ScoRNN(Cell):
+class ScoRNN(OrthogonalCell):
     """h_t = modReLU(W_hh h_{t-1} + W_xh x_t),    W_hh = (I + S)^-1 (I - S) D,    S = A - A^T.
 
     D is diagonal with entries 1 and -1, and does not learn. Without it the transform reaches every orthogonal matrix
@@ -37,25 +35,9 @@ class ScoRNN(Cell):
 
     reflected: Share
 
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        return {
-            "A": Parameter("recurrent", (H, H)),
-            "W_xh": Parameter("input", (H, I)),
-            "b": Parameter("bias", (H,)),
-        }
-
-    def prepared(self, weights: Weights) -> Weights:
-        S = weights["A"] - weights["A"].mT
-        unit = torch.eye(self.hidden, dtype=S.dtype, device=S.device)
-        D = torch.ones(self.hidden, dtype=S.dtype, device=S.device)
+    def orthogonal(self, skew: Tensor) -> Tensor:
+        unit = torch.eye(self.hidden, dtype=skew.dtype, device=skew.device)
+        D = torch.ones(self.hidden, dtype=skew.dtype, device=skew.device)
         D[: round(self.reflected * self.hidden)] = -1
-        return {**weights, "W_hh": torch.linalg.solve(unit + S, unit - S) * D}
-
-    def step(self, weights: Weights, x: Tensor, state: State) -> State:
-        (h,) = state
-        a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT
-        return (mod_relu(a, weights["b"][..., None, :]),)
-
-    def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
-        return {"W_hh": weights["W_hh"]}
+        found: Tensor = torch.linalg.solve(unit + skew, unit - skew) * D
+        return found
