@@ -6,21 +6,20 @@ Source: Ba, Kiros & Hinton 2016, "Layer normalization", section 3.1, equation 4 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from bench.nets.activations import ACTIVATIONS
-from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.nets.cells.activated import ActivatedCell
+from bench.nets.cells.cell import Parameter, State, Weights
 from bench.nets.normalization import layer_normalized
 from bench.pack.axes import H, I
 from bench.pack.streams import Stream
-from tasks.ranges import OneOf, Positive
+from tasks.ranges import Positive
 
 
 @dataclass(frozen=True)
-class LayerNormElman(Cell):
+class LayerNormElman(ActivatedCell):
     """h_t = phi(g * (a_t - mean) / sqrt(var + eps) + b), a_t = W_hh h_{t-1} + W_xh x_t, mean and variance over units.
 
     However large the weights are, a_t comes in at one length: scaling W_hh and W_xh together changes nothing. The gain
@@ -31,7 +30,6 @@ class LayerNormElman(Cell):
     as the first does where a task's first input is 0.
     """
 
-    activation: Annotated[str, OneOf(tuple(ACTIVATIONS))]
     eps: Positive
 
     @property
@@ -47,19 +45,11 @@ class LayerNormElman(Cell):
         """The start of the gain, [H]."""
         return torch.ones(self.hidden, dtype=torch.float64)
 
-    @property
-    def surrogate_gradient(self) -> bool:
-        return ACTIVATIONS[self.activation].surrogate
-
-    @property
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        return {"h": ACTIVATIONS[self.activation].bounds}
-
     def step(self, weights: Weights, x: Tensor, state: State) -> State:
         (h,) = state
         a = layer_normalized(h @ weights["W_hh"].mT + x @ weights["W_xh"].mT, self.eps)
         scaled = a * weights["g"][..., None, :] + weights["b"][..., None, :]
-        return (ACTIVATIONS[self.activation].function(scaled),)
+        return (self.phi(scaled),)
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return {"W_hh": weights["W_hh"]}

@@ -8,21 +8,20 @@ in Sussillo & Abbott 2015, "Random walk initialization for training very deep fe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from torch import Tensor
 
-from bench.nets.activations import ACTIVATIONS
-from bench.nets.cells.cell import Cell, Parameter, State, Weights
+from bench.nets.cells.activated import ActivatedCell
+from bench.nets.cells.cell import Parameter, Weights
 from bench.pack.axes import H, I
-from tasks.ranges import Count, OneOf
+from tasks.ranges import Count
 from tasks.task import Task
 
 SETS = {"W_hh": -3, "W_xh": -3, "b": -2}  # parameters, and the axis along which their sets lie
 
 
 @dataclass(frozen=True)
-class Untied(Cell):
+class Untied(ActivatedCell):
     """h_t = phi(W_hh^s h_{t-1} + W_xh^s x_t + b^s), s = floor(t / every), t from 0.
 
     An `Elman` with ceil(steps / every) sets of weights, each drawn by itself: with every = 1 a feed-forward net of as
@@ -34,7 +33,6 @@ class Untied(Cell):
         the task has; null in yaml is as many.
     """
 
-    activation: Annotated[str, OneOf(tuple(ACTIVATIONS))]
     every: Count
     steps: Count
 
@@ -57,14 +55,6 @@ class Untied(Cell):
             "b": Parameter("bias", (sets, H), torch_biases=2),
         }
 
-    @property
-    def surrogate_gradient(self) -> bool:
-        return ACTIVATIONS[self.activation].surrogate
-
-    @property
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        return {"h": ACTIVATIONS[self.activation].bounds}
-
     def prepared(self, weights: Weights) -> Weights:
         """With every set by itself; taking them apart once, the way back puts them together once."""
         apart = {name: weights[name].unbind(axis) for name, axis in SETS.items()}
@@ -72,11 +62,6 @@ class Untied(Cell):
 
     def at(self, weights: Weights, t: int) -> Weights:
         return {name: weights[f"{name}_{t // self.every}"] for name in SETS}
-
-    def step(self, weights: Weights, x: Tensor, state: State) -> State:
-        (h,) = state
-        a = h @ weights["W_hh"].mT + x @ weights["W_xh"].mT + weights["b"][..., None, :]
-        return (ACTIVATIONS[self.activation].function(a),)
 
     def recurrent_blocks(self, weights: Weights) -> dict[str, Tensor]:
         return {f"W_hh_{name}": own for name, own in zip(self.gates, weights["W_hh"].unbind(-3), strict=True)}
