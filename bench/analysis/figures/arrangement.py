@@ -60,65 +60,45 @@ class Arrangement:
         return self.parts, self.squeezed, self.width * self.size * self.parts / self.filled
 
 
-def arranged(
-    rows: Labels,
-    columns: Labels,
-    row_height: float,
-    left: float,
-    further: dict[float, float],
-    *,
-    fixed: bool,
-    spelled: bool,
-) -> Arrangement:
+@dataclass(frozen=True)
+class Space:
+    """What panels have to stand in.
+
+    row_height: inches at a size of 8 points, of a row of panels; 0 for panels as high as wide. left: inches that tick
+    labels take beyond those of numbers. width: of the page, in inches. further: inches of height that a legend takes.
+    spelled: each row has a y label of its own.
+    """
+
+    row_height: float
+    left: float
+    width: float
+    further: float
+    spelled: bool
+
+
+def arranged(rows: Labels, columns: Labels, spaces: Sequence[Space], *, fixed: bool) -> Arrangement:
     """The best arrangement: in the fewest parts, then with panels that are not too small, then on the least paper.
 
-    row_height: inches at a size of 8 points; 0 for panels as high as wide. left: inches that tick labels take beyond
-    those of numbers. further: for each width of a page, the inches of height that a legend takes. fixed: rows stay rows
-    as long as that takes no more parts. spelled: each row has a y label of its own.
+    spaces: one for each width that a page may have. fixed: rows stay rows as long as that takes no more parts.
     """
-    found = [
-        one
-        for turned in (False, True)
-        for width, above in further.items()
-        for one in _candidates(
-            *((columns, rows) if turned else (rows, columns)), row_height, left, width, above, turned, spelled
-        )
-    ]
-    best = min(found, key=lambda one: one.cost)
+    found = [one for turned in (False, True) for space in spaces for one in _candidates(rows, columns, space, turned)]
     if fixed:
         return min(found, key=lambda one: (one.parts, one.turned, *one.cost))
-    return best
+    return min(found, key=lambda one: one.cost)
 
 
-def _candidates(
-    rows: Labels,
-    columns: Labels,
-    row_height: float,
-    left: float,
-    width: float,
-    further: float,
-    turned: bool,
-    spelled: bool,
-) -> Iterator[Arrangement]:
+def _candidates(rows: Labels, columns: Labels, space: Space, turned: bool) -> Iterator[Arrangement]:
+    if turned:
+        rows, columns = columns, rows
     for folds in range(1, len(columns.names) + 1):
         across = -(-len(columns.names) // folds)
         if -(-len(columns.names) // across) == folds:  # else fewer folds come to the same
-            yield _arrangement(rows, columns, row_height, left, width, further, turned, spelled, across)
+            yield _arrangement(rows, columns, space, turned, across)
 
 
-def _arrangement(
-    rows: Labels,
-    columns: Labels,
-    row_height: float,
-    left: float,
-    width: float,
-    further: float,
-    turned: bool,
-    spelled: bool,
-    across: int,
-) -> Arrangement:
+def _arrangement(rows: Labels, columns: Labels, space: Space, turned: bool, across: int) -> Arrangement:
     style = in_force()
-    scale, tallest = style.scale, style.tallest(width)
+    scale, tallest = style.scale, style.tallest(space.width)
     parts = [part for label in rows.names for part in label.split("\n")]
     grown = min(TALLEST, max(map(least_width, parts), default=0) / scale / BESIDE_FILLED)
 
@@ -126,14 +106,14 @@ def _arrangement(
         return ["\n".join(wrapped(part, BESIDE_FILLED * height) for part in name.split("\n")) for name in rows.names]
 
     def pitch_with(names: Sequence[str]) -> float:
-        return (width - left - scale * (BESIDE + LINE * max(name.count("\n") for name in names))) / across
+        return (space.width - space.left - scale * (BESIDE + LINE * max(name.count("\n") for name in names))) / across
 
-    height = scale * max(row_height, grown)
-    if not row_height:
+    height = scale * max(space.row_height, grown)
+    if not space.row_height:
         height = max(height, pitch_with(beside(height)))
     names = beside(height)
     pitch = pitch_with(names)
-    net = pitch - scale * Y_LABEL * (turned and spelled)
+    net = pitch - scale * Y_LABEL * (turned and space.spelled)
     heads = [
         "\n".join(wrapped(part, ABOVE_FILLED * max(net, 0.3 * scale), lines=4) for part in name.split("\n"))
         for name in columns.names
@@ -141,13 +121,13 @@ def _arrangement(
     titles = scale * LINE * (1 + max(head.count("\n") for head in heads))
     ticks = scale * TICKS * (not rows.shared)
     folds = -(-len(columns.names) // across)
-    around = scale * (FRAME - LINE) + further  # above all blocks and below them
+    around = scale * (FRAME - LINE) + space.further  # above all blocks and below them
     between = scale * TICKS * rows.shared  # below a block, where ticks are not below each row anyway
 
     def size(count: int, down: int, each: float) -> float:
         return around + count * (down * (each + ticks) + titles + between) - between
 
-    least = LOW * height if row_height else 0.75 * NARROW * scale
+    least = LOW * height if space.row_height else 0.75 * NARROW * scale
     down = len(rows.names)
     while down > 1 and size(1, down, least) > tallest:
         down -= 1
@@ -163,7 +143,7 @@ def _arrangement(
     narrow = net < NARROWEST * scale - 1e-9
     return Arrangement(
         turned=turned,
-        width=width,
+        width=space.width,
         across=across,
         down=down,
         stacked=stacked,

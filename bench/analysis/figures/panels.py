@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from bench.analysis import captions
-from bench.analysis.figures.arrangement import LINE, Arrangement, Labels, arranged
+from bench.analysis.figures.arrangement import LINE, Arrangement, Labels, Space, arranged
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.style import DASHED, GREY, SOLID, Dash, Drawing, SeriesStyle, in_force
 from bench.analysis.settings import NO_CLIPPING, levels
@@ -193,12 +193,14 @@ def grid(asked: Asked, key: Key, ax: Axes | None = None) -> tuple[tuple[Figure, 
     if ax is not None:
         return _single(asked, key, ax)
     style = in_force()
-    widths = dict.fromkeys((style.column, style.page))
-    further = {width: key.laid_out(width)[1] + style.scale * asked.above for width in widths}
+    spelled = not isinstance(asked.y_label, str)
+    spaces = [
+        Space(asked.row_height, asked.left, width, key.laid_out(width)[1] + style.scale * asked.above, spelled)
+        for width in dict.fromkeys((style.column, style.page))
+    ]
     rows = Labels(list(asked.rows.values()), shared=_alike(asked, within=1))
     columns = Labels(list(asked.columns.values()), shared=_alike(asked, within=0))
-    spelled = not isinstance(asked.y_label, str)
-    best = arranged(rows, columns, asked.row_height, asked.left, further, fixed=asked.fixed, spelled=spelled)
+    best = arranged(rows, columns, spaces, fixed=asked.fixed)
 
     across, down = (asked.rows, asked.columns) if best.turned else (asked.columns, asked.rows)
     blocks = [
