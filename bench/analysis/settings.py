@@ -1,4 +1,4 @@
-"""Which runs are repetitions of one another: they differ in the seed and in nothing else that changes an answer.
+"""Settings of runs, by which they are grouped: runs repeat one another where they differ in nothing but the seed.
 
 Tables set apart `task`, `cell` and `clip`, figures whatever a `Layout` names; what else was varied is written into
 their labels, so that it is never pooled unseen.
@@ -7,9 +7,10 @@ their labels, so that it is never pooled unseen.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,6 +159,14 @@ def levels(values: pd.Series) -> list[object]:
     if isinstance(values.dtype, pd.CategoricalDtype):
         return [level for level in values.cat.categories if (values == level).any()]
     return sorted(values.dropna().unique())
+
+
+def matching(runs: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
+    """Whether each run has these settings: by key of the configuration one value, or a list of which it has one."""
+    found = pd.Series(True, runs.index)
+    for key, value in where.items():
+        found &= runs[key].isin(value if isinstance(value, list) else [value])
+    return found
 
 
 def _part(key: str) -> str:

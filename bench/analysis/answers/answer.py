@@ -18,13 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
-
-import yaml
 
 from bench.analysis.answers.quantities import quantities
 from bench.analysis.answers.rules import FAILS, HOLDS, UNDECIDED, NoSuchRule, Rule, rule
+from bench.analysis.experiments import described, experiments, larger
 from bench.runs.tables import Tables
 
 
@@ -63,27 +61,21 @@ class Answer:
         return [self.question.question, f"{self.verdict}: {self.question.prediction}", *told]
 
 
-def experiments() -> list[str]:
-    """All experiments of this suite, in alphabetical order."""
-    files = (resources.files("conf") / "experiment").iterdir()
-    return sorted(path.name.removesuffix(".yaml") for path in files if path.name.endswith(".yaml"))
-
-
 def questions() -> list[str]:
-    """Those that ask something."""
-    return [name for name in experiments() if "asks" in _yaml(name)]
+    """The experiments of this suite that ask something, in alphabetical order."""
+    return [name for name in experiments() if "asks" in _whole(name)]
 
 
 def shipped() -> list[str]:
     """Experiments whose results come with the suite: what asks something, and recipes that have a small form, in it."""
-    there = experiments()
+    there, asking = experiments(), questions()
     small = [name for name in there if name.endswith("_cpu")]
-    return [name for name in there if name in small or (name in questions() and f"{name}_cpu" not in small)]
+    return [name for name in there if name in small or (name in asking and f"{name}_cpu" not in small)]
 
 
 def question(experiment: str) -> Question:
     """What an experiment of this suite asks. Raises NoSuchQuestion, and NoSuchRule for a rule that is none."""
-    asks = _yaml(experiment).get("asks")
+    asks = _whole(experiment).get("asks")
     if asks is None:
         raise NoSuchQuestion(f"{experiment}: asks nothing; these do: {', '.join(questions())}")
     rules = tuple(rule(node) for node in asks["rules"])
@@ -109,11 +101,7 @@ def _figures(node: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
     return {name: axes or {} for name, axes in node.items()}
 
 
-def _yaml(experiment: str) -> Mapping[str, Any]:
-    """The yaml of an experiment, on those that it is made from; nothing of one that is not there."""
-    path = resources.files("conf") / "experiment" / f"{experiment}.yaml"
-    if not path.is_file():
-        return {}
-    own = yaml.safe_load(path.read_text(encoding="utf-8"))
-    larger = [name for name in own.get("defaults", []) if isinstance(name, str) and name != "_self_"]
-    return {key: value for part in (*map(_yaml, larger), own) for key, value in part.items()}
+def _whole(experiment: str) -> Mapping[str, Any]:
+    """What the yaml of an experiment says, and those that it is made from where it says nothing itself."""
+    parts = (*map(_whole, larger(experiment)), described(experiment))
+    return {key: value for part in parts for key, value in part.items()}

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import linregress
 
 from bench.analysis.answers.quantities import SHARES
-from bench.analysis.settings import NO_CLIPPING, text_of
+from bench.analysis.settings import NO_CLIPPING, matching, text_of
 from bench.analysis.statistics.mechanism import Estimate, over_seeds
 from bench.analysis.statistics.memory_length import LENGTH, MemoryLength, memory_length
 from bench.analysis.statistics.resampling import generator, rank_correlation
@@ -100,7 +100,7 @@ class Rule(ABC):
 
     def read(self, runs: pd.DataFrame) -> Found:
         """What the rule comes to on these runs."""
-        estimate, made_from = self.estimate(runs[matching(runs, self.where)])
+        estimate, made_from = self.estimate(runs[having(runs, self.where)])
         verdict = self.verdict(estimate)
         few = f"; {estimate.n} of at least {self.least} {self.of_what} decide nothing" if self.too_few(estimate) else ""
         interval = f"{_rounded(estimate.value)} [{_rounded(estimate.low)}, {_rounded(estimate.high)}]"
@@ -128,7 +128,7 @@ class Rule(ABC):
 
     def sample(self, runs: pd.DataFrame, where: Where) -> Sample:
         """The runs of a group, one number for each seed. Raises NoSuchRule if there are none."""
-        own = runs[matching(runs, where)]
+        own = runs[having(runs, where)]
         chosen = ""
         if self.choose:
             own, chosen = self._at_best(own)
@@ -148,7 +148,7 @@ class Rule(ABC):
         scores = tuned.groupby(keys, dropna=False)["score"].agg(typical)
         best = scores.index[int(scores.to_numpy().argmax())]
         values = dict(zip(keys, best if isinstance(best, tuple) else (best,), strict=True))
-        return runs[matching(runs, values)], f" at {named(values)}"
+        return runs[having(runs, values)], f" at {named(values)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,7 @@ class Slope(Rule):
     logarithmic: bool = False
 
     def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
-        own = runs[matching(runs, self.of) & (runs["seed"] < TUNING)]
+        own = runs[having(runs, self.of) & (runs["seed"] < TUNING)]
         points = pd.DataFrame({"x": own[self.along], "y": _column(own, self.quantity), "seed": own["seed"]})
         points = points.astype(float)
         if self.logarithmic:
@@ -246,7 +246,7 @@ class RankCorrelation(Rule):
     least, of_what = 6, "groups"
 
     def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
-        own = runs[matching(runs, self.of) & (runs["seed"] < TUNING)]
+        own = runs[having(runs, self.of) & (runs["seed"] < TUNING)]
         x = _column(own, self.between)
         pairs = own.assign(x=x.abs() if self.absolute else x, y=_column(own, self.quantity)).dropna(subset=["x", "y"])
         if pairs["seed"].nunique() < LEAST_SEEDS:
@@ -281,7 +281,7 @@ class MemoryRatio(Rule):
         return Estimate(value, low, high, min(n_a, n_b)), f"T50: {told_a} over {told_b}"
 
     def _t50(self, runs: pd.DataFrame, where: Where) -> tuple[MemoryLength, str, int]:
-        own = runs[matching(runs, where) & (runs["seed"] < TUNING)]
+        own = runs[having(runs, where) & (runs["seed"] < TUNING)]
         if own.empty or own[LENGTH].nunique() < 2:
             raise NoSuchRule(f"no runs with {named(where)} at two lengths or more")
         found = _t50(own)
@@ -332,14 +332,12 @@ def rule(node: Mapping[str, Any]) -> Rule:
         raise NoSuchRule(f"rule={node['rule']}: {str(error).rpartition('__init__() ')[2]}") from None
 
 
-def matching(runs: pd.DataFrame, where: Where) -> pd.Series:
-    """Which runs have these settings, one value of each or one of several. Raises NoSuchRule for a key none has."""
-    found = pd.Series(True, runs.index)
-    for key, value in where.items():
+def having(runs: pd.DataFrame, where: Where) -> pd.Series:
+    """Whether each run has these settings (`settings.matching`). Raises NoSuchRule for a key that no run has."""
+    for key in where:
         if key not in runs:
             raise NoSuchRule(f"{key}: these runs have no such setting")
-        found &= runs[key].isin(value if isinstance(value, list) else [value])
-    return found
+    return matching(runs, where)
 
 
 def named(where: Where) -> str:

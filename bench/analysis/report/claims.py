@@ -12,14 +12,13 @@ An experiment's yaml has `claims`, a list of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from bench.analysis.settings import levels
+from bench.analysis.experiments import described, larger
+from bench.analysis.settings import levels, matching
 from bench.analysis.statistics.summaries import success, wilson
 
 
@@ -32,7 +31,7 @@ def claims(runs: pd.DataFrame) -> list[dict[str, str]]:
     for experiment in levels(runs["experiment"]) if "experiment" in runs else []:
         of_experiment = runs[runs["experiment"] == experiment]
         for claim in _of(str(experiment)):
-            chosen = of_experiment[_matching(of_experiment, claim["where"])]
+            chosen = of_experiment[matching(of_experiment, claim["where"])]
             if len(chosen):
                 got = "; ".join(f"{cell}: {QUANTITIES[claim['quantity']](own)}" for cell, own in chosen.groupby("cell"))
                 found.append(
@@ -43,13 +42,8 @@ def claims(runs: pd.DataFrame) -> list[dict[str, str]]:
 
 def _of(experiment: str) -> list[dict[str, Any]]:
     """The claims of an experiment of this suite, and of a larger one that it is made from; none of one that is gone."""
-    path = resources.files("conf") / "experiment" / f"{experiment}.yaml"
-    if not path.is_file():
-        return []
-    read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    larger = [name for name in read.get("defaults", []) if isinstance(name, str) and name != "_self_"]
-    inherited = [claim | {"differs": _smaller(claim)} for name in larger for claim in _of(name)]
-    return [*inherited, *read.get("claims", [])]
+    inherited = [claim | {"differs": _smaller(claim)} for name in larger(experiment) for claim in _of(name)]
+    return [*inherited, *described(experiment).get("claims", [])]
 
 
 def _smaller(claim: Mapping[str, Any]) -> str:
@@ -58,13 +52,6 @@ def _smaller(claim: Mapping[str, Any]) -> str:
 
 def _note(claim: Mapping[str, Any]) -> dict[str, str]:
     return {"differs": claim["differs"]} if "differs" in claim else {}
-
-
-def _matching(runs: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
-    matching = pd.Series(True, runs.index)
-    for key, value in where.items():
-        matching &= runs[key].isin(value if isinstance(value, list) else [value])
-    return matching
 
 
 def _solved(runs: pd.DataFrame) -> str:
