@@ -214,7 +214,7 @@ def _keep(file: Path, verdict: dict[str, str | None]) -> None:
 def _digest(engine: Engine, question: Question) -> str:
     """All that a verdict rests on: engine, question, device and driver, torch and triton, the suite's own sources."""
     parts = [repr(engine), repr(question), torch.__version__, _device(question.device), _sources()]
-    parts.append(_source_of(type(question.network.cell.core)))
+    parts += map(_source_of, type(question.network.cell.core).__mro__[:-1])
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
 
 

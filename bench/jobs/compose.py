@@ -20,7 +20,7 @@ from bench.exports.logger import Logger
 from bench.jobs.build import build, chosen_class, converted
 from bench.jobs.composer import Composer
 from bench.jobs.errors import ConfigError
-from bench.jobs.job import unchecked
+from bench.jobs.job import engine_node
 from bench.jobs.keys import OF_SWEEPS, check_keys, packages
 from bench.nets.cells.cell import Cell
 from bench.nets.network import Network
@@ -145,7 +145,7 @@ def example(choice: str, **fields: Any) -> Any:
     if several:
         (node,), (_, kind) = node.values(), typing.get_args(kind)
     if section == "engine":
-        _, node = unchecked(node)
+        _, node = engine_node(node)
     if role:
         node, kind = node[role], typing.get_type_hints(kind)[role]
     return build(kind, {**node, **fields}, group)

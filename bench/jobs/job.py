@@ -55,7 +55,7 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     replica = _started(replica, config["start"])
     device = _device(config["device"])
     asked = replica.network, torch.device(device), replica.interventions
-    untested, node = unchecked(config["engine"])
+    unchecked, node = engine_node(config["engine"])
     engine: Engine | Auto = converted(Engine | Auto, node, "engine", allowed)
     fallbacks: tuple[Engine, ...] = ()
     if isinstance(engine, Auto):
@@ -68,15 +68,15 @@ def checked_job(config: Mapping[str, Any]) -> Job:
     logger = build(Logger, config["logger"], "logger", allowed) if config["logger"] else None  # type: ignore[type-abstract]
     if not isinstance(config["selection"], str | None):
         raise ConfigError(f"selection={config['selection']}: must be words that say how settings were chosen, or null")
-    return Job(replica, engine, fallbacks, untested, device, _folder(config["results"]), checkpoint, budget, logger)
+    return Job(replica, engine, fallbacks, unchecked, device, _folder(config["results"]), checkpoint, budget, logger)
 
 
-def unchecked(node: Any) -> tuple[bool, Any]:
+def engine_node(node: Any) -> tuple[bool, Any]:
     """Whether an engine trains without having proved itself, and its node without that: it is no setting of its own."""
     if not isinstance(node, Mapping):
         return False, node
-    given = converted(bool, node.get("unchecked", False), "engine.unchecked", ())
-    return given, {name: value for name, value in node.items() if name != "unchecked"}
+    unchecked = converted(bool, node.get("unchecked", False), "engine.unchecked", ())
+    return unchecked, {name: value for name, value in node.items() if name != "unchecked"}
 
 
 def _started(replica: Replica, origin: object) -> Replica:
