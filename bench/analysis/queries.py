@@ -33,7 +33,7 @@ def probes(results: Tables) -> pd.DataFrame:
 
 
 def of_memory(table: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which rows of a run's gradients through time are probes of its memory."""
+    """Whether each row of a run's gradients through time is a probe of its memory, bool."""
     state = table["state"]
     probes: np.ndarray = table["kind"] == "probe"
     probes &= state == ("c" if (state == "c").any() else "h")

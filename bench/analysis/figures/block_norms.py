@@ -1,4 +1,4 @@
-"""Which weight's gradient explodes, as a figure."""
+"""A figure of the gradient's norm by parameter, which shows whose gradient explodes."""
 
 from __future__ import annotations
 

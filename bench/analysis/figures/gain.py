@@ -66,7 +66,7 @@ def gradient_gain(facets: Facets) -> Plot:
 
 
 def _of_one_weight(data: pd.DataFrame, facets: Facets) -> pd.DataFrame:
-    """Those of the runs in `data` that have a single recurrent weight, with ln of its spectral radius at the start."""
+    """The rows of `data` whose run has a single recurrent weight, with ln of its spectral radius at the start."""
     spectrum = facets.results.read("spectrum", ("run", "update", "block", "spectral_radius"))
     start = spectrum[spectrum["update"] == 0]
     alone = start[start.groupby("run", observed=True)["block"].transform("size") == 1]

@@ -15,7 +15,7 @@ FIRST = ("task", "cell", "clipping.threshold", "seed")  # keys that products are
 
 
 def question(runs: pd.DataFrame) -> str:
-    """Which cell solves which task, at which threshold: what the runs can answer, from the levels that they have.
+    """The question that the runs can answer, from the levels that they have: which cell solves which task, clipped how.
 
     runs: as `settings.distinguished` returns them.
     """

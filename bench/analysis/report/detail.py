@@ -143,7 +143,7 @@ def _clipping(directory: Source, updates: int, amount: Amount) -> dict[str, Any]
 
 
 def _radius(directory: Source, amount: Amount) -> dict[str, Any]:
-    """Of the Jacobian of the whole state, else of the recurrent weight where there is one."""
+    """The spectral radius by update: of the Jacobian of the whole state, else of the recurrent weight if it is one."""
     for name in ("state_jacobian", "spectrum"):
         table = directory.table(name, ("update", "block", "spectral_radius"))
         if table is not None and len(set(table.get("block", ["W"]))) == 1:

@@ -262,7 +262,7 @@ def _with_interval(estimate: Estimate, written: Callable[[float], str]) -> str:
 
 
 def _soonest(estimates: pd.DataFrame, task: str) -> str:
-    """Which setting has the least median time to solve, and which ones its interval does not tell it from."""
+    """A sentence on the setting with the least median time to solve, and on those that its interval overlaps."""
     own = estimates[(estimates["task"].astype(str) == task) & np.isfinite(estimates["updates_to_solve"])]
     if own.empty:
         return "At no setting did half of the runs solve it."

@@ -122,7 +122,7 @@ def _groups(
 
 
 def beyond(made: Sequence[Table]) -> list[str]:
-    """That a memory length is only known to lie outside of the lengths tried."""
+    """Warnings about memory lengths that are only known to lie outside of the lengths tried."""
     found = []
     for memory in (table.numbers for table in made if table.name == "memory"):
         beyond = memory[memory["censored"] != ""]

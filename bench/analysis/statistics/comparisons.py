@@ -1,4 +1,4 @@
-"""Which differences between settings are more than chance: paired where runs share seeds, corrected for their number.
+"""Tests of differences between settings: paired where runs share seeds, and corrected for their number.
 
 Compared are, on each task, all pairs of cells at the same clipping threshold, and each threshold with no clipping in
 the same cell (with the last threshold or rule, where all runs are clipped). Each comparison asks three questions: who

@@ -136,7 +136,7 @@ def median_norms(clipping: pd.DataFrame) -> pd.Series:
 
 
 def _norms(logarithms: pd.Series) -> pd.Series:
-    """From float32 logarithms to norms in float64: those of an exploding net are beyond float32."""
+    """Norms in float64 from their float32 logarithms: those of an exploding net are beyond float32."""
     norms: pd.Series = np.exp(logarithms.astype(float))
     return norms
 
