@@ -54,6 +54,10 @@ def converted(kind: Any, node: Any, path: str, allowed: Sequence[str]) -> Any:
         return {
             name: converted(arguments[1], value, _join(path, name), allowed) for name, value in (node or {}).items()
         }
+    if origin is tuple:
+        if not isinstance(node, Sequence) or isinstance(node, str):
+            raise ConfigError(f"{path}={node}: must be a list, such as {path}=[{node}]")
+        return tuple(converted(arguments[0], value, path, allowed) for value in node)
     if dataclasses.is_dataclass(kind):
         return (_cell if kind is Cell else _component)(kind, node, path, allowed)
     return _plain(getattr(kind, "__default__", kind), node, path)  # that of a bare `PerReplica`

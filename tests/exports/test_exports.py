@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,10 @@ import pytest
 from bench.exports.logger import Logger, final, series
 from bench.exports.mlflow import MLflow
 from bench.exports.tensorboard import TensorBoard
+from bench.exports.wandb import WandB
 from bench.runs.directory import RunDirectory
+from bench.runs.tables import Source, load
+from tests.analysis.conftest import make_up
 
 MOST = 1.7976931348623157e308  # what MLflow makes of infinity
 
@@ -100,8 +107,83 @@ def test_mlflow_has_the_numbers_of_the_disk(run, expected, tmp_path):
         )
 
 
+def records(path: Path) -> Iterator[Any]:
+    """What W&B keeps offline: protocol buffers in the log format of LevelDB, whose blocks have 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, whole = path.read_bytes(), 7, b""
+    while at < len(data):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a record in one part, or the last part of one
+            yield Record.FromString(whole)
+            whole = b""
+
+
+def kept(folder: Path, run: Source, kind: str) -> list[Any]:
+    """All that W&B keeps of a kind, in the one file of a run."""
+    (file,) = (folder / "wandb").glob(f"offline-run-*/run-{run.run_id}.wandb")
+    return [getattr(one, kind) for one in records(file) if one.WhichOneof("record_type") == kind]
+
+
+def values_of(items: Any) -> dict[str, Any]:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+@pytest.mark.filterwarnings("ignore")  # of W&B's own dependencies
+def test_wandb_has_the_numbers_of_the_disk(run, expected, tmp_path):
+    logger = WandB("memory", str(tmp_path / "there"), "offline", ())
+    for _ in range(2):
+        logger.export(run)
+    (made,) = kept(tmp_path / "there", run, "run")
+    assert (made.project, made.run_id, made.display_name) == ("memory", run.run_id, run.run_id)
+    config = values_of(made.config.update)
+    assert config["task"] == {"length": 20}
+    assert config["chosen"]["cell"] == "lstm"
+
+    rows = [values_of(row.item) for row in kept(tmp_path / "there", run, "history")]
+    points = {name: [(row["_step"], row[name]) for row in rows if name in row] for name in expected}
+    summary = {}
+    for part in kept(tmp_path / "there", run, "summary"):
+        summary |= values_of(part.update)
+    assert summary["outcome/outcome"] == "solved"
+    for name, (updates, values) in expected.items():
+        if name.startswith("outcome/"):
+            assert [summary[name]] == values
+        else:
+            np.testing.assert_array_equal(points[name], list(zip(updates, values, strict=True)))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_has_the_figures_for_which_there_are_data(tmp_path):
+    run = load(make_up(tmp_path / "results", only=["evaluations"])).directories[0]
+    WandB("memory", str(tmp_path), "offline", ("learning_curves", "eigenvalues")).export(run)
+    (artifact,) = kept(tmp_path, run, "artifact")
+    assert artifact.name == f"figures-{run.run_id}"
+    (file,) = artifact.manifest.contents
+    assert file.path == "learning_curves.png"
+    assert Path(file.local_path).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_figures_that_are_not_there_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"^figures: there is no figure faces; there are learning_curves, "):
+        WandB("memory", str(tmp_path), "offline", ("faces",))
+
+
 @pytest.mark.parametrize(
-    ("package", "kind", "fields"), [("tensorboard", TensorBoard, ["x"]), ("mlflow", MLflow, ["x", "y"])]
+    ("package", "kind", "fields"),
+    [
+        ("tensorboard", TensorBoard, ["x"]),
+        ("mlflow", MLflow, ["x", "y"]),
+        ("wandb", WandB, ["x", "y", "offline", ()]),
+    ],
 )
 def test_a_missing_package_is_one_line_that_says_what_to_install(package, kind, fields, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

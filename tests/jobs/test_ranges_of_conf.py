@@ -124,6 +124,8 @@ def test_every_number_is_refused_outside_its_range_and_accepted_inside(choice):
         ),
         ("seed=-1", "seed=-1: must be a whole number >= 0"),
         ("budget.run_seconds=inf", "budget.run_seconds=inf: must be a finite number >= 0, or null"),
+        ("logger=wandb logger.figures=state", "logger.figures=state: must be a list, such as logger.figures=[state]"),
+        ("logger=wandb logger.mode=disabled", "logger.mode=disabled: must be one of offline, online"),
         (
             "optimizer=nesterov optimizer.dampening=0.5",
             "optimizer.nesterov=true: must be false unless momentum > 0 and dampening = 0",
