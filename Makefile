@@ -46,6 +46,10 @@ docs: $(STAMP)  ## build the documentation into build/docs/index.html (its searc
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
+notebook: $(STAMP)  ## run the tutorial's notebook again and keep what it shows
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[notebook]"
+	$(BIN)/python docs/notebook.py docs/tutorials/student.ipynb
+
 lint: $(STAMP)  ## format and lint (ruff)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -56,4 +60,4 @@ types: $(STAMP)  ## types (mypy, strict)
 check: lint types  ## lint, types, and the tests with their coverage: what CI runs
 	$(BIN)/python -m slipcover --source bench,tasks --skip-covered -m pytest $(SIDE_BY_SIDE)
 
-.PHONY: help setup docs bench experiments test speed report commits torture lint types check
+.PHONY: help setup docs notebook bench experiments test speed report commits torture lint types check

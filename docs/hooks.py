@@ -13,6 +13,7 @@ import yaml
 from mkdocs.structure.files import File
 
 from bench.jobs.choices import CONF, choices, docstring_of
+from docs.notebook import as_markdown, pictures
 
 FIGURES = "figures"
 ROOT = Path(__file__).parents[1]
@@ -23,14 +24,20 @@ def on_files(files: Any, config: Any) -> Any:
     pages = {"reference/components.md": components(), "reference/recommendations.md": recommendations()}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
+    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
+        page = path.relative_to(ROOT / "docs").with_suffix(".md").as_posix()
+        files.append(File.generated(config, page, content=as_markdown(path)))
+        for name, content in pictures(path).items():
+            files.append(File.generated(config, posixpath.join(posixpath.dirname(page), name), content=content))
     for picture in sorted((CONF / "experiment").glob("*.png")):
         files.append(File.generated(config, f"{FIGURES}/{picture.name}", abs_src_path=str(picture)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **rest: Any) -> str:
-    """Let links to the experiments' figures, which serve a reader of the repository, lead to those of the site."""
+    """Let links to figures of experiments and to notebooks, which serve a reader on GitHub, lead to the site's."""
     here = posixpath.dirname(page.file.src_uri)
+    markdown = re.sub(r"(\]\([\w./-]+)\.ipynb\b", r"\1.md", markdown)
     return re.sub(r"\]\((?:\.\./)+conf/experiment/", f"]({posixpath.relpath(FIGURES, here or '.')}/", markdown)
 
 

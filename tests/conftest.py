@@ -22,13 +22,19 @@ from bench.jobs.job import checked_job
 from bench.methods.remedies.remedy import Remedy
 from bench.training.record import Record
 from bench.training.replica import Replica
+from docs.notebook import as_markdown
 from tasks.mnist import FILES
 from tasks.task import Task
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 WRITTEN = ("RESULTS.md",)  # by `make experiments`
-PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name not in WRITTEN)]
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name not in WRITTEN),
+    *NOTEBOOKS,
+]
 SMALL = {"length": 12, "symbols": 3}  # for the tasks that have such a setting
 SMALL_TASKS = (
     ("task=copying", "task.length=3", "task.symbols=2"),
@@ -49,6 +55,11 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: some tests wait for processes of their own."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+def text_of(page: Path) -> str:
+    """A page of the documentation in Markdown."""
+    return as_markdown(page) if page in NOTEBOOKS else page.read_text(encoding="utf-8")
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shlex
@@ -17,8 +18,9 @@ from bench.sweep import call, planning
 from bench.sweep.executors import InThisProcess
 from bench.sweep.launcher import PackLauncher
 from bench.sweep.sweeper import UnionSweeper
+from docs.notebook import pictures
 from tests.analysis.conftest import make_up
-from tests.conftest import PAGES, ROOT, WRITTEN, choices
+from tests.conftest import NOTEBOOKS, PAGES, ROOT, WRITTEN, choices, text_of
 
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"]
 SMALL = [
@@ -35,31 +37,31 @@ def name_of(page):
 
 def blocks(page, language):
     """The code blocks of a page in a language, without the files of a package that it shows."""
-    found = re.finditer(r"([^\n]*)\n\n?```(\w*)\n(.*?)\n```", page.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.finditer(r"([^\n]*)\n\n?```(\w*)\n(.*?)\n```", text_of(page), re.DOTALL)
     return [code for before, what, code in (one.groups() for one in found) if what == language and before[:1] != "`"]
 
 
 def anchors(page):
     """The anchors of a page's headings, as GitHub and mkdocs make them."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name_of)
 def test_links_lead_to_files_and_headings(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if re.match(r"https?:", target):
             continue
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        assert file.exists() or path in GENERATED, target
+        assert file.exists() or path in GENERATED or (page in NOTEBOOKS and path in pictures(page)), target
         assert not anchor or anchor in anchors(file), target
 
 
 def test_every_page_stands_in_the_navigation():
     nav = re.findall(r"\S+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2])
     assert len(set(nav)) == len(nav)
-    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
+    pages = {str(page.relative_to(ROOT / "docs").with_suffix(".md")) for page in PAGES if page.parent != ROOT}
     assert set(nav) == pages | {*GENERATED, *WRITTEN}
 
 
@@ -79,8 +81,19 @@ def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     for number, code in enumerate(blocks(page, "python")):
         path = tmp_path / f"block_{number}.py"
         path.write_text(code)
-        exec(compile(code, str(path), "exec", dont_inherit=True), names)
+        shown = ran(code, path, names)
+        if page in NOTEBOOKS and shown is not None:
+            show = getattr(shown, "_repr_png_", None) or shown._repr_markdown_
+            assert show()
     plt.close("all")
+
+
+def ran(code, path, names):
+    """Run a block; returns what a notebook shows of it, which is the value of its last line."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, str(path), "exec", dont_inherit=True), names)
+    return last and eval(compile(ast.Expression(last.value), str(path), "eval", dont_inherit=True), names)
 
 
 def commands(page):

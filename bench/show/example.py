@@ -1,4 +1,4 @@
-"""What a task series_styles like: the first sequence that a run would be trained on, and a table of all tasks."""
+"""What a task looks like: the first sequence that a run would be trained on, and a table of all tasks."""
 
 from __future__ import annotations
 

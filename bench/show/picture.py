@@ -15,7 +15,7 @@ from matplotlib.markers import CARETDOWN
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.figures.panels import Key, shade
-from bench.analysis.figures.plot import PNG_DPI
+from bench.analysis.figures.plot import PNG_DPI, png
 from bench.analysis.figures.style import COLORS, GREY, ONE_COLUMN, paper
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -51,6 +51,10 @@ class Example:
     scored: range
     targets: np.ndarray
     classes: tuple[str, ...]
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return png(picture(self))
 
     @property
     def rows(self) -> dict[str, list[str]]:

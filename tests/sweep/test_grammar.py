@@ -16,13 +16,13 @@ from bench.sweep import planning
 from bench.sweep.executors import InThisProcess
 from bench.sweep.launcher import PackLauncher
 from bench.sweep.sweeper import UnionSweeper, union
-from tests.conftest import PAGES, choices
+from tests.conftest import PAGES, choices, text_of
 
 SMALL = [
     *("task.length=6", "cell.hidden=4", "batch_size=2", "updates=3", "measurement=[]"),
     *("evaluation.sequences=4", "evaluation.final=4", "hydra.launcher.where=here"),
 ]
-TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+TEXT = "\n".join(text_of(page) for page in PAGES)
 NN = [name for name in choices("cell") if name.endswith("nn")]
 
 

@@ -1,4 +1,4 @@
-"""Letters for an SVG whose text is text: it brings along those it uses, so that it series_styles the same everywhere.
+"""Letters for an SVG whose text is text: it brings along those it uses, so that it looks the same everywhere.
 
 Without its font a reader's program would set the text in another one, whose letters are wider.
 """

@@ -84,7 +84,7 @@ class Plot:
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the parts of the figure below one another."""
-        pictures = [_picture(figure) for figure in self.figures]
+        pictures = [png(figure) for figure in self.figures]
         if len(pictures) == 1:
             return pictures[0]
         images = [Image.open(BytesIO(picture)) for picture in pictures]
@@ -112,7 +112,7 @@ class Plot:
         (folder / f"{self.name}.txt").write_text(self.text + "\n", encoding="utf-8")
 
 
-def _picture(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """A PNG for a screen."""
     buffer, dots = BytesIO(), figure.dpi
     figure.set_dpi(SCREEN_DPI)
@@ -143,7 +143,7 @@ def _print(figure: Figure, path: Path, program: str) -> None:
 
 
 def _print_pgf(figure: Figure, path: Path, program: str) -> None:
-    from matplotlib.backends.backend_pgf import FigureCanvasPgf  # series_styles for TeX when it is imported
+    from matplotlib.backends.backend_pgf import FigureCanvasPgf  # looks for TeX when it is imported
 
     with mpl.rc_context({"pgf.texsystem": program}):
         FigureCanvasPgf(figure).print_pgf(path)

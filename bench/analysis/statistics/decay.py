@@ -15,7 +15,7 @@ from scipy.stats import theilslopes
 PROFILE = ["run", "update", "state"]
 HORIZONS = (0.1, 0.001)  # epsilon: of gamma
 VANISHED = 0.001  # gamma below which a gradient counts as vanished
-MOST_LAGS = 500  # that a slope is fitted to, evenly spaced: it series_styles at all pairs of them
+MOST_LAGS = 500  # that a slope is fitted to, evenly spaced: it looks at all pairs of them
 
 
 def decay(gradients: pd.DataFrame) -> pd.DataFrame:
