@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -286,6 +286,22 @@ def test_the_figures_behind_an_answer_are_of_the_reported_runs(twelve, make_up, 
     assert without == []
     tuning = results.replaced(runs=results.runs.assign(seed=results.runs["seed"].replace(11, 100)))
     assert figures(ASKED, tuning)[0][0].data["n"].tolist() == [SEEDS - 1] * 2
+
+
+def test_a_figure_shows_each_group_at_the_settings_chosen_on_tuning_seeds(make_up, tmp_path):
+    """tanh never learns, LSTM always; on the tuning seed the higher rate is made the better one for tanh alone."""
+    results = load(make_up(tmp_path, {"adding": 40}, ["tanh", "lstm"], [1.0], seeds=3, lrs=[0.001, 0.01]))
+    runs = results.runs.assign(seed=results.runs["seed"].replace(2, 100))
+    tuning, higher = runs["seed"] == 100, (runs["cell"] == "tanh") == (runs["optimizer.lr"] == 0.01)
+    runs.loc[tuning, "final_skill"] = higher[tuning].astype(float)
+    asked = replace(ASKED, figures={"scores": {"hue": "cell", "at_best": ["optimizer.lr"]}, "success": {}})
+    (best, every), without = figures(asked, results.replaced(runs=runs))
+    chosen = runs[~tuning & higher]
+    assert set(best.data["run"]) == set(chosen["run"])
+    assert every.data["n"].sum() == 2 * len(chosen)
+    assert without == []
+    _, said = figures(asked, results)
+    assert said == ["no figure scores: no run has a seed from 100 on, by which optimizer.lr would be chosen"]
 
 
 # --- the command and the experiments of the suite

@@ -4,7 +4,8 @@ An experiment's yaml has `asks`:
 
     question: Does a ReLU net explode as soon as its recurrent weight has an eigenvalue above 1?
     prediction: its gradient grows on its way back at a spectral radius of 1.1
-    figures:                          # behind it, each with its axes where they are not the usual ones
+    figures:                          # behind it, each with its axes where they are not the usual ones; at_best there
+                                      # names settings of which only those chosen on tuning seeds are shown
       decay_and_exponent: {hue: initializer.recurrent.radius}
     rules:                            # all of them must hold
       - rule: level                   # one of rules.RULES, with its fields
@@ -37,7 +38,7 @@ class Question:
     experiment: str
     question: str
     prediction: str
-    figures: Mapping[str, Mapping[str, str]]
+    figures: Mapping[str, Mapping[str, Any]]
     rules: tuple[Rule, ...]
 
     @property
@@ -97,7 +98,7 @@ def answer(asked: Question, results: Tables) -> Answer:
     return Answer(asked, together, tuple(parts), len(runs))
 
 
-def _figures(node: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+def _figures(node: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: axes or {} for name, axes in node.items()}
 
 

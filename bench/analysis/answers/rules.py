@@ -131,24 +131,14 @@ class Rule(ABC):
         own = runs[having(runs, where)]
         chosen = ""
         if self.choose:
-            own, chosen = self._at_best(own)
+            own, best = at_best(own, self.choose)
+            chosen = f" at {named(best)}"
         own = own[own["seed"] < TUNING] if len(own) else own
         values = own.assign(value=_column(own, self.quantity)).dropna(subset=["value"])
         if values.empty:
             raise NoSuchRule(f"no run with {named(where) or 'these settings'} has {self.quantity}")
         by_seed = values.groupby("seed")["value"]
         return Sample(named(where), by_seed.mean() if self.quantity in SHARES else by_seed.median(), chosen)
-
-    def _at_best(self, runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-        """The runs with the settings of the greatest typical score on tuning seeds, and these settings in words."""
-        keys = list(self.choose)
-        tuned = runs[runs["seed"] >= TUNING]
-        if tuned.empty:
-            raise NoSuchRule(f"no run has a seed from {TUNING} on, by which {', '.join(keys)} would be chosen")
-        scores = tuned.groupby(keys, dropna=False)["score"].agg(typical)
-        best = scores.index[int(scores.to_numpy().argmax())]
-        values = dict(zip(keys, best if isinstance(best, tuple) else (best,), strict=True))
-        return runs[having(runs, values)], f" at {named(values)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,6 +320,20 @@ def rule(node: Mapping[str, Any]) -> Rule:
         return kind(**given)
     except TypeError as error:
         raise NoSuchRule(f"rule={node['rule']}: {str(error).rpartition('__init__() ')[2]}") from None
+
+
+def at_best(runs: pd.DataFrame, keys: Sequence[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The runs with the settings of the greatest typical score on tuning seeds, and these settings.
+
+    Raises NoSuchRule if there are no tuning seeds.
+    """
+    tuned = runs[runs["seed"] >= TUNING]
+    if tuned.empty:
+        raise NoSuchRule(f"no run has a seed from {TUNING} on, by which {', '.join(keys)} would be chosen")
+    scores = tuned.groupby(list(keys), dropna=False)["score"].agg(typical)
+    best = scores.index[int(scores.to_numpy().argmax())]
+    values = dict(zip(keys, best if isinstance(best, tuple) else (best,), strict=True))
+    return runs[having(runs, values)], values
 
 
 def having(runs: pd.DataFrame, where: Where) -> pd.Series:
