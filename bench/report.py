@@ -59,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     for line in written.absences:
         print(line, file=sys.stderr)
     print(written.overview.markdown())
+    for line in written.standing:
+        print(line)
     print(written.page)
     return 0
 

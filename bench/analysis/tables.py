@@ -11,7 +11,7 @@ import pandas as pd
 from bench.analysis import queries
 from bench.analysis.settings import NO_CLIPPING, SETTING, THRESHOLD, levels
 from bench.analysis.statistics.comparisons import QUESTIONS, TOO_SMALL, compare
-from bench.analysis.statistics.memory_length import by_length, memory_lengths, without_length
+from bench.analysis.statistics.memory_length import by_length, memory_lengths, ranked, without_length
 from bench.analysis.statistics.resampling import FEWEST, generator, typical_interval
 from bench.analysis.statistics.summaries import (
     LEAST_FOR_INTERQUARTILE_MEAN,
@@ -79,7 +79,8 @@ UNDECIDED = (
 MEMORY_NOTE = (
     "T50: length at which half of the runs solve, by a fit of 1 / (1 + (T / T50)^b), with its 95 % interval by profile "
     "likelihood over b in [0.1, 100]; < and >: outside of the lengths tried. separated: at most one length at which "
-    "some solve and some do not, so that b is only known to be large. n: runs at all lengths. "
+    "some solve and some do not, so that b is only known to be large. n: runs at all lengths. rank: of T50 among the "
+    "cells of this task and threshold, in brackets as far as the intervals tell it. "
     f"{COST_NOTE} {BEST_NOTE}"
 )
 
@@ -221,7 +222,7 @@ def memory(runs: pd.DataFrame) -> Table:
     rates = by_length(renamed, SETTING)
     numbers = memory_lengths(rates, SETTING) if len(rates) else pd.DataFrame()
     if len(rates):
-        numbers = numbers.merge(_costs(renamed), on=SETTING)
+        numbers = ranked(numbers, ["task", "clip"]).merge(_costs(renamed), on=SETTING)
     best = _apart(numbers, "T50", ("low", "high")) if len(rates) else frozenset()
     return Table("memory", numbers, _by_row(numbers, _memory_text), MEMORY_NOTE, best)
 
@@ -391,6 +392,7 @@ def _memory_text(row: pd.Series) -> dict[str, str]:
         "diverged": str(row["diverged"]),
         "lengths": f"{row['lengths']}, {row['shortest']:g} to {row['longest']:g}",
         "T50": f"{within(row['t50'])} [{within(row['low'])}, {within(row['high'])}]",
+        "rank": f"{row['rank']} of {row['ranked']} [{row['rank_low']}, {row['rank_high']}]",
         "b": MISSING if np.isnan(row["slope"]) or row["separated"] else two_digits(row["slope"]),
         "data": "separated" if row["separated"] else MISSING,
         **_cost_text(row),

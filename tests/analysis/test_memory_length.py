@@ -13,6 +13,7 @@ from bench.analysis.statistics.memory_length import (
     chance_to_solve,
     memory_length,
     memory_lengths,
+    ranked,
     without_length,
 )
 
@@ -125,3 +126,20 @@ def test_groups_with_one_length_have_no_memory_length():
 def test_a_task_is_named_without_its_length():
     names = pd.Series(["adding, length=100", "copying, variant=tcn, length=10", "digits", "adding, length=9, lag=3"])
     assert without_length(names).tolist() == ["adding", "copying, variant=tcn", "digits", "adding, lag=3"]
+
+
+def test_ranks_are_those_of_t50_and_as_far_as_intervals_tell_them():
+    """a and b overlap, c lies below both, d is alone on its task, e and f know no end."""
+    fits = pd.DataFrame(
+        {
+            "task": ["adding"] * 3 + ["copying"] + ["order"] * 2,
+            "t50": [100.0, 120, 30, 50, np.inf, np.inf],
+            "low": [80.0, 90, 20, 40, 400, 300],
+            "high": [130.0, 150, 40, 60, np.inf, np.inf],
+        }
+    )
+    found = ranked(fits, ["task"])
+    assert found["rank"].tolist() == [2, 1, 3, 1, 1, 1]
+    assert found["rank_low"].tolist() == [1, 1, 3, 1, 1, 1]
+    assert found["rank_high"].tolist() == [2, 2, 3, 1, 2, 2]
+    assert found["ranked"].tolist() == [3, 3, 3, 1, 2, 2]

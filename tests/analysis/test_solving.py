@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,12 @@ import pytest
 
 from bench.analysis.figures.plot import NothingToDraw
 from bench.analysis.figures.success import memory_length, performance_profile, time_to_solve
+from bench.analysis.report.standing import standing
 from bench.analysis.settings import distinguished
 from bench.analysis.statistics.memory_length import memory_length as fit
 from bench.analysis.table import two_digits
 from bench.analysis.tables import comparisons, estimates, memory
+from bench.runs.references import StoredRun
 from bench.runs.tables import Tables
 
 SOLVED = {25: 10, 50: 10, 100: 4, 200: 0}  # of 10 runs, by length
@@ -155,6 +158,19 @@ def test_memory_table_tells_t50_with_its_interval(lengths):
     assert (row["task"], row["n"], row["lengths"]) == ("adding", "40", "4, 25 to 200")
     assert row["T50"] == "{} [{}, {}]".format(*map(two_digits, (expected.t50, expected.low, expected.high)))
     assert row["data"] == "separated"
+
+
+def test_a_cell_beside_a_reference_is_told_its_memory_and_rank(lengths):
+    """`mine` solves fewer lengths than tanh does, and its interval lies below."""
+    mine = lengths.assign(
+        cell="mine", run="m" + lengths["run"], outcome=np.where(lengths["task.length"] > 25, "stuck", "solved")
+    )
+    runs = distinguished(pd.concat([lengths, mine], ignore_index=True))
+    stored = [StoredRun(run, Path("known") / run, *({} for _ in range(5))) for run in lengths["run"]]
+    (said,) = standing([estimates(runs), memory(runs)], runs, Tables(stored))
+    t50 = memory(runs).text.set_index("cell").loc["mine", "T50"]
+    assert said == f"mine, clipped at 1: half of its runs solve adding up to {t50} steps, rank 2 of 2 [2, 2]."
+    assert standing([memory(runs)], runs, Tables([])) == []  # no reference
 
 
 def test_beyond_the_lengths_the_table_says_no_number(lengths):

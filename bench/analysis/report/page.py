@@ -25,6 +25,7 @@ from bench.analysis.report.differences import differences, values
 from bench.analysis.report.findings import findings, in_short, smallness, words
 from bench.analysis.report.groups import CLIPPING, GROUPS, HEALTH, LEARNED, group_of
 from bench.analysis.report.interactive import library
+from bench.analysis.report.standing import standing
 from bench.analysis.settings import SETTING, described, levels, settings_of
 from bench.analysis.statistics.survival import times
 from bench.analysis.table import MISSING, Table
@@ -76,6 +77,7 @@ def write(
         common=captions.common(runs),
         words=words(results.runs),
         solved_rule=captions.solved_rule(runs),
+        standing=standing(made, runs, results),
         findings=findings(runs, results, numbers["estimates"]),
         absences=absences(results),
         axes={axis: list(map(str, levels(runs[axis]))) for axis in SETTING},

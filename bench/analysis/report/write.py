@@ -17,6 +17,7 @@ from bench.analysis.figures.plot import NothingToDraw, tex
 from bench.analysis.figures.style import STYLES, styled
 from bench.analysis.report import page
 from bench.analysis.report.absences import absences
+from bench.analysis.report.standing import standing
 from bench.analysis.settings import Layout, distinguished, layout
 from bench.analysis.table import Table
 from bench.runs.tables import Tables
@@ -32,10 +33,15 @@ class NoSuchFigure(ValueError):
 
 @dataclass(frozen=True)
 class Report:
-    """page: where the report lies. overview: the table it opens with. absences: what a reader must know of the rest."""
+    """page: where the report lies. overview: the table it opens with.
+
+    standing: how far back these results' cells learn beside those of a reference. absences: what a reader must know of
+    the rest.
+    """
 
     page: Path
     overview: Table
+    standing: list[str]
     absences: list[str]
 
 
@@ -80,7 +86,8 @@ def write(
     for name in without:
         _forget(folder / "tables", name)
     command = _command(results.runs, {"style": style, "hue": hue, "row": row, "col": col, "x": x})
-    return Report(page.write(runs, results, drawn, left_out, made, folder, command), made[0], absences(results))
+    path = page.write(runs, results, drawn, left_out, made, folder, command)
+    return Report(path, made[0], standing(made, runs, results), absences(results))
 
 
 def _command(runs: pd.DataFrame, options: Mapping[str, str | None]) -> str:

@@ -130,3 +130,25 @@ def memory_lengths(rates: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         for key, part in rates.groupby(list(by), observed=True)
     ]
     return pd.DataFrame(rows)
+
+
+def ranked(fits: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
+    """The fits with the `rank` of each T50 among the `ranked` of its group, 1 the longest, and its least and greatest.
+
+    rank: one more than the number of others with a longer T50. rank_low counts only those whose whole interval lies
+    above that of the fit, rank_high all whose interval is not wholly below it.
+    """
+
+    def of_group(group: pd.DataFrame) -> pd.DataFrame:
+        t50, low, high = (group[name].to_numpy(dtype=float) for name in ("t50", "low", "high"))
+        return pd.DataFrame(
+            {
+                "rank": 1 + (t50 > t50[:, None]).sum(axis=1),
+                "rank_low": 1 + (low > high[:, None]).sum(axis=1),
+                "rank_high": (high >= low[:, None]).sum(axis=1),  # itself is one of them
+                "ranked": len(group),
+            },
+            index=group.index,
+        )
+
+    return fits.join(pd.concat([of_group(group) for _, group in fits.groupby(list(within), observed=True)]))
