@@ -113,11 +113,11 @@ def laid_out(runs: pd.DataFrame, layout: Layout, *along: str) -> pd.DataFrame:
         own = [key for key in settings if _part(key) == "task"]
         settings = [key for key in settings if key not in own]
         others = [column for column in columns if column not in SETTING]
-        runs = runs.assign(task=_labels(runs, "task", varied(runs, own, within=["task", *others])))
+        runs = runs.assign(task=_labels(runs, "task", own, within=["task", *others]))
     spare = [key for key in SETTING if key not in keys]
     settings = [key for key in settings if key not in (*SETTING, THRESHOLD)]
     hue = column_of(layout.hue)
-    return runs.assign(**{hue: _labels(runs, hue, varied(runs, [*spare, *settings], within=columns))})
+    return runs.assign(**{hue: _labels(runs, hue, [*spare, *settings], within=columns)})
 
 
 def settings_of(runs: pd.DataFrame) -> list[str]:
@@ -145,12 +145,18 @@ def described(runs: pd.DataFrame, key: str) -> str:
 
 def varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> list[str]:
     """Keys whose values differ between runs that agree in `within` and in the keys found before."""
+    return list(_varied(runs, keys, within))
+
+
+def _varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> dict[str, pd.Series]:
+    """The keys that `varied` finds, each with whether a run is one of those between which it differs."""
     # a setting that is not there, or empty, is a value
     as_text = runs.assign(**{key: runs[key].where(runs[key].notna(), np.nan).map(text_of) for key in keys})
-    found: list[str] = []
+    found: dict[str, pd.Series] = {}
     for key in keys:
-        if as_text.groupby([*within, *found], observed=True)[key].nunique().gt(1).any():
-            found.append(key)
+        differs = as_text.groupby([*within, *found], observed=True)[key].transform("nunique") > 1
+        if differs.any():
+            found[key] = differs
     return found
 
 
@@ -211,17 +217,18 @@ def _clip(runs: pd.DataFrame) -> pd.Categorical:
     return pd.Categorical(label, with_none, ordered=True)
 
 
-def _labels(runs: pd.DataFrame, part: str, keys: Sequence[str]) -> pd.Categorical:
+def _labels(runs: pd.DataFrame, part: str, keys: Sequence[str], within: Sequence[str]) -> pd.Categorical:
     """Name of a part, followed by the settings that are to be told apart, in the order of their values.
 
-    A run without a setting, for its component has none such, does not name it.
+    A part names what was varied in it and not in others (`irnn` beside `tanh, lr=0.1` and `tanh, lr=0.2`), and a run no
+    setting that its component does not have. within: columns that tell runs apart already.
     """
-    label = runs[part].astype(str)
+    label, found = runs[part].astype(str), _varied(runs, keys, within)
     rank = label.map({name: place for place, name in enumerate(KNOWN_CELLS)}).fillna(len(KNOWN_CELLS))
-    for key in keys:
-        named = f", {_short(key, keys)}=" + runs[key].map(text_of).astype(str)
-        label = label + named.where(runs[key].notna(), "")
-    order = runs.assign(label=label, rank=rank).sort_values(["rank", part, *keys])["label"].unique()
+    for key, differs in found.items():
+        names_it = runs[part].isin(runs.loc[differs, part].unique()) & runs[key].notna()
+        label = label + (f", {_short(key, list(found))}=" + runs[key].map(text_of).astype(str)).where(names_it, "")
+    order = runs.assign(label=label, rank=rank).sort_values(["rank", part, *found])["label"].unique()
     return pd.Categorical(label, order, ordered=True)
 
 

@@ -20,6 +20,17 @@ def test_what_was_varied_within_a_cell_is_named_in_the_order_of_its_values(make_
     assert levels(runs["cell"]) == ["tanh, lr=0.001", "tanh, lr=0.01", "lstm, lr=0.001", "lstm, lr=0.01"]
 
 
+def test_a_cell_names_what_was_varied_in_it_and_not_in_others(runs):
+    changed = runs.assign(cell=runs["cell"].astype(str), task=runs["task"].astype(str), initializer="orthogonal")
+    changed.loc[(changed["cell"] == "tanh") & (changed["seed"] == 0), "initializer"] = "pytorch"
+    assert levels(distinguished(changed)["cell"]) == [
+        "tanh, initializer=orthogonal",
+        "tanh, initializer=pytorch",
+        "irnn",
+        "lstm",
+    ]
+
+
 def test_lengths_are_told_apart_as_tasks(make_up, tmp_path):
     for length in (100, 20):
         make_up(tmp_path, {"adding": length}, ["tanh"], [1.0], seeds=1)
