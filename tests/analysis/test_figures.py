@@ -30,7 +30,7 @@ from bench.analysis.figures.gain import STD, gradient_gain
 from bench.analysis.figures.gradients import gradient_probe, gradient_training
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.learning import WORST, learning_curves
-from bench.analysis.figures.memory import memory_foretold, memory_growth, memory_map
+from bench.analysis.figures.memory import memory_foretold, memory_growth, memory_map, memory_ranking
 from bench.analysis.figures.panels import Panels
 from bench.analysis.figures.plot import EXTENSIONS, NothingToDraw, Plot
 from bench.analysis.figures.spectra import gate_spectral_radius, spectral_radius, state_jacobian
@@ -42,7 +42,7 @@ from bench.runs.tables import Tables, load
 
 FIGURES = all_figures()
 CELLS = ("tanh", "irnn", "lstm")
-OVER_LENGTHS = (memory_length, memory_growth, memory_foretold, memory_map)
+OVER_LENGTHS = (memory_length, memory_ranking, memory_growth, memory_foretold, memory_map)
 
 
 def draw(figure: Figure, results: Tables) -> Plot:
@@ -108,7 +108,7 @@ def lines(figure: Drawing) -> dict[tuple[str, str], list[np.ndarray]]:
 def test_caption_says_what_it_must(plot):
     for said in ("n = 3 seeds", "adam, lr 0.001", "mean over batch and scored steps", "settings chosen by hand"):
         assert said in plot.text
-    shown = ("quartiles", "Wilson", "bootstrap", "a point a run", "One run", "of every run")
+    shown = ("quartiles", "Wilson", "bootstrap", "a point a run", "One run", "of every run", "profile likelihood")
     assert any(what in plot.text for what in shown)
 
 
@@ -204,7 +204,9 @@ def test_nothing_lies_outside_the_page(plot):
 
 def test_every_axis_says_what_it_shows(plot):
     assert plot.figure.get_supxlabel()
-    settings = plot.name == "scores" and [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+    settings = plot.name in ("scores", "memory_ranking") and [
+        label.get_text() for label in plot.figure.axes[0].get_yticklabels()
+    ]
     assert plot.figure.get_supylabel() or settings or plot.figure.axes[0].get_ylabel()
 
 

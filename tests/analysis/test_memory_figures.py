@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from bench.analysis.figures.memory import memory_foretold, memory_growth, memory_map
+from bench.analysis.figures.memory import OUTSIDE, memory_foretold, memory_growth, memory_map, memory_ranking
 from bench.analysis.figures.plot import NothingToDraw
 from bench.runs.tables import Tables, load
 
@@ -26,6 +26,17 @@ def lengths(make_up, tmp_path_factory) -> Tables:
     return results.replaced(
         runs=runs.assign(outcome=np.where(solves, "solved", "stuck"), solved_at=times.where(solves))
     )
+
+
+def test_the_ranking_has_the_longest_memory_on_top_and_marks_at_t50(lengths):
+    plot = memory_ranking(lengths)
+    (panel,) = plot.figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["tanh", "irnn", "lstm"]
+    marks = [tuple(line.get_data()) for line in panel.lines if line.get_marker() not in ("None", "none")]
+    clipped, free = (dict(zip(map(round, y), x, strict=True)) for x, y in marks)
+    t50 = plot.data.set_index("cell")["t50"].groupby("cell", observed=True).first()
+    assert clipped == free == pytest.approx({0: 25 / OUTSIDE, 1: t50["irnn"], 2: 100 * OUTSIDE})
+    assert all(y != other for y, other in zip(marks[0][1], marks[1][1], strict=True))  # none hides another
 
 
 def test_growth_is_the_power_law_that_the_times_follow(lengths):
@@ -57,7 +68,7 @@ def test_the_map_has_a_number_for_every_length_and_threshold(lengths):
     assert numbers.count("0") == 2 * (3 + 1)
 
 
-@pytest.mark.parametrize("figure", [memory_growth, memory_foretold, memory_map], ids=repr)
+@pytest.mark.parametrize("figure", [memory_ranking, memory_growth, memory_foretold, memory_map], ids=repr)
 def test_without_a_sweep_of_lengths_there_is_none(figure, tables):
     with pytest.raises(NothingToDraw, match=r"hold no (sweep of task.length|task)"):
         figure(tables)

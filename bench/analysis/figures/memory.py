@@ -9,9 +9,12 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.analysis import captions, queries
-from bench.analysis.figures.facets import Facets
+from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
+from bench.analysis.figures.labels import width_of
+from bench.analysis.figures.panels import shade
 from bench.analysis.figures.plot import NothingToDraw, Plot
+from bench.analysis.figures.style import in_force
 from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
 from bench.analysis.statistics.memory_length import LENGTH, by_length, memory_lengths
@@ -22,7 +25,60 @@ EDGE = (
     3.0  # beyond the longest finite half-life, where infinite ones are drawn; likewise for T50 outside of the lengths
 )
 MOST_ROWS = 6  # of a map
+OUTSIDE = 1.5  # of the ranking: beyond the lengths, where T50 that lies outside of them is drawn
+MARGIN = 1.1  # and the end of its axis beyond that
+ROW_HEIGHT = 0.17  # inches at a size of 8 points, of a name in the ranking with one or two marks
+ROW_SPREAD = 0.6  # of the distance between names, what the marks of one take
 DARK = 0.6  # share from which on a number is white
+
+
+@figure(place=168)
+def memory_ranking(facets: Facets) -> Plot:
+    """T50 with its interval for each setting, the longest memory on top."""
+    facets = _by_length(facets)
+    data = memory_lengths(by_length(facets.runs, facets.by), facets.by)
+    data = data.astype({key: facets.runs[key].dtype for key in facets.by})
+    edges = data["shortest"].min() / OUTSIDE, data["longest"].max() * OUTSIDE
+    drawn = data.assign(**{end: data[end].clip(*edges) for end in ("low", "t50", "high")})
+    order = drawn.assign(log=np.log(drawn["t50"])).groupby(facets.hue, observed=True)["log"].mean()
+    names = [str(name) for name in order.sort_values(kind="stable").index]
+    places = {name: place for place, name in enumerate(names)}
+    across = levels(drawn[facets.row])
+
+    panels = facets.panels(
+        drawn,
+        "T50, the length that half of the runs solve (time steps)",
+        "",
+        row=ONE_ROW,
+        hue=facets.row,
+        left=max(map(width_of, names)) / in_force().scale,
+        row_height=0.3 + ROW_HEIGHT * len(names) * max(1, len(across) / 2),
+        shared=lambda panel: (panel[1], "names"),
+    )
+    for panel, own in panels.cut(drawn):
+        for k, level in enumerate(across):
+            part, style = own[own[facets.row] == level], panels.series[level]
+            y = part[facets.hue].astype(str).map(places).astype(float) + ROW_SPREAD * (0.5 - (k + 0.5) / len(across))
+            sides = [part["t50"] - part["low"], part["high"] - part["t50"]]
+            panel.errorbar(part["t50"], y, xerr=sides, color=style.color, marker=style.marker, linestyle="none")
+        tried = np.unique(facets.runs.loc[facets.runs[facets.col].isin(own[facets.col]), LENGTH].dropna())
+        _log_lengths(panel, tried)
+        ends = edges[0] / MARGIN, edges[1] * MARGIN
+        panel.set_xlim(*ends)
+        shade(panel, ends[0], tried[0])
+        shade(panel, tried[-1], ends[1])
+        panel.set_yticks(list(places.values()), names)
+        panel.set_ylim(-0.6, len(names) - 0.4)
+    caption = (
+        "Length of the task that half of the runs solve (T50), with its 95 % interval, the longest memory on top. "
+        "Grey: outside of the lengths tried; there a mark says only that T50 lies beyond."
+    )
+    details = (
+        f"{facets.seeds(LENGTH)} at each length; intervals by profile likelihood. Settings stand in the order of their "
+        f"mean ln T50 over all panels. Solved: {captions.solved_rule(facets.runs)}. {facets.conditions}"
+    )
+    alt = panels.alt(f"T50 with its interval, the longest first: {', '.join(reversed(names))}")
+    return Plot("memory_ranking", panels.figures, data, caption, alt, "How far back does each learn?", details)
 
 
 @figure(place=172)

@@ -25,7 +25,9 @@ LONGEST = 1.2  # inches, at a size of 8 points, of a line of those
 SPREAD = 0.8  # of the series at one threshold, of the distance between thresholds
 FEW = 10  # runs, from which on there is a band
 HIDDEN = 0.018  # share by which lines of fewer are moved apart
-APART = 0.03  # between series at one length, of the stretch of lengths
+APART = 0.03  # between series at one length, of the stretch of lengths, at most
+TOGETHER = 0.6  # of the distance between lengths, what all series at one length take at most
+MOST_INTERVALS = 5  # series at one length; of more, points stand without their intervals
 MARGIN = 0.12  # left and right of the tried lengths, likewise
 
 
@@ -118,22 +120,25 @@ def memory_length(facets: Facets) -> Plot:
     data = rates.merge(fits.rename(columns={"low": "t50_low", "high": "t50_high"}), on=by)
     data = data.astype({key: rates[key].dtype for key in by})
 
+    many = data[facets.hue].nunique() > MOST_INTERVALS
     half: dict[str, Dash] = {"half": DOTTED}
     panels = facets.panels(data, "length of the task (time steps)", "solved (share of runs)", dashes=half)
     for panel, part in panels.cut(data):
         stretch = np.log(part["longest"].max() / part["shortest"].min()) if len(part) else 0.0
+        apart = min(APART, TOGETHER / (max(part["length"].nunique() - 1, 1) * len(panels.series)))
         for k, (level, style) in enumerate(panels.series.items()):
-            shift = APART * (k - (len(panels.series) - 1) / 2)
-            _draw_fit(panel, part[part[facets.hue] == level], style, stretch * shift, 0.5 + 2 * shift)
+            place = k - (len(panels.series) - 1) / 2
+            own = part[part[facets.hue] == level]
+            _draw_fit(panel, own, style, stretch * apart * place, 0.5 + 2 * APART * place, intervals=not many)
     for (_, level), panel in panels.axes.items():
         tried = data.loc[data[facets.col] == level, "length"]
         _lengths(panel, np.unique(tried))
         reference(panel, y=0.5, dash=DOTTED)
         shares(panel)
     caption = (
-        "Share of runs that solved their task by its length T, with 95 % Wilson intervals. Line: fit of "
-        "1 / (1 + (T / T50)^b); large mark near one half: T50, with its 95 % interval, hollow where the data are "
-        "separated. No mark: T50 lies outside of the lengths tried."
+        f"Share of runs that solved their task by its length T{'' if many else ', with 95 % Wilson intervals'}. "
+        "Line: fit of 1 / (1 + (T / T50)^b); large mark near one half: T50, with its 95 % interval, hollow where the "
+        "data are separated. No mark: T50 lies outside of the lengths tried."
     )
     details = (
         f"Solved: {captions.solved_rule(facets.runs)}; {facets.seeds(LENGTH)} at each length. The interval of T50 is "
@@ -198,8 +203,10 @@ def _draw_steps(panel: Axes, line: pd.DataFrame, style: SeriesStyle, shift: floa
         panel.fill_between(x, *ends, step="post", color=style.color, alpha=BAND_ALPHA, linewidth=0)
 
 
-def _draw_fit(panel: Axes, points: pd.DataFrame, style: SeriesStyle, shift: float, height: float) -> None:
-    """Rates with their intervals, moved by `shift` in ln T; the fitted curve; T50 with its interval at `height`."""
+def _draw_fit(
+    panel: Axes, points: pd.DataFrame, style: SeriesStyle, shift: float, height: float, *, intervals: bool
+) -> None:
+    """Rates, moved by `shift` in ln T, with or without intervals; the curve; T50 with its interval at `height`."""
     if points.empty:
         return
     ends = [(points["rate"] - points["low"]).clip(0), (points["high"] - points["rate"]).clip(0)]
@@ -207,7 +214,7 @@ def _draw_fit(panel: Axes, points: pd.DataFrame, style: SeriesStyle, shift: floa
     panel.errorbar(
         place,
         points["rate"],
-        yerr=ends,
+        yerr=ends if intervals else None,
         color=style.color,
         marker=style.marker,
         markersize=2.5 * scale,
