@@ -17,7 +17,10 @@ class _Callable(ModuleType):
     """A package that carries out a sweep when it is called, since importing any module of it shadows a function."""
 
     def __call__(self, *overrides: str, **settings: object) -> Results:
-        from bench.sweep.call import sweep  # not at the top: it imports torch
+        from bench.sweep.progress import starting  # not at the top: `import bench` is to be quick
+
+        with starting():
+            from bench.sweep.call import sweep  # it imports torch
 
         return sweep(*overrides, **settings)
 

@@ -80,7 +80,9 @@ def _hydra_reads(argv: Sequence[str]) -> Iterator[None]:
     rest = [argument for argument in argv if argument not in ("-m", "--multirun", "-r", "--run")]
     # always -m, and first: without it Hydra takes a mistake for one in how it was called
     flags = [] if any(argument.split("=")[0] in SHOWS for argument in rest) else ["-m"]
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["bench", *flags, *rest], "1"
+    # a shell completes the installed command; it cannot complete `python -m`
+    name = "recurrent-memory-bench" if {"-sc", "--shell-completion"} & set(rest) else "bench"
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *flags, *rest], "1"
     try:
         yield
     finally:

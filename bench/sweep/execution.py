@@ -89,7 +89,7 @@ class Execution:
         orders = [self.order.of([chosen[k] for k in pack.jobs]) for pack in planned]
         ids = [job.replica.run_id for job in jobs]
         updates = {run_id: job.replica.updates for run_id, job in zip(ids, jobs, strict=True)}
-        with SweepProgress(updates, dict(zip(ids, reached, strict=True))) as progress:
+        with SweepProgress(updates, dict(zip(ids, reached, strict=True)), len(orders)) as progress:
             self.lost |= self.executor.run(orders, progress)
 
     def _planned(self, jobs: Sequence[Job], reached: Sequence[int]) -> list[Pack]:

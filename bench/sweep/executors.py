@@ -130,9 +130,10 @@ class TaskExecutor(Executor):
                     running[0].pause(running)
                 for task in [task for task in running if task.has_ended(progress)]:
                     running.remove(task)
-                    waiting.extendleft(reversed(_left_behind(task)))
+                    halves = _left_behind(task)
+                    waiting.extendleft(reversed(halves))
                     lost |= task.lost
-                    progress.finish(one.run_id for one in task.order.directories if one.is_there)
+                    progress.finish((one.run_id for one in task.order.directories if one.is_there), len(halves))
                     if task.order.jobs[0].budget.fail_fast and any(one.has_failed for one in task.order.directories):
                         return lost
         return lost
@@ -179,7 +180,8 @@ class WorkerJob(PackJob):
     def __init__(self, order: Order, gpu: int | None) -> None:
         super().__init__(order)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["bench.sweep.worker"])  # torch is imported once, not once a pack
+        # torch, and what its optimizers import when one is made, are imported once, not once a pack
+        context.set_forkserver_preload(["bench.sweep.worker", "torch._dynamo"])
         self.pipe: Connection
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process: ForkServerProcess = context.Process(target=work, args=(order, theirs, gpu), daemon=True)

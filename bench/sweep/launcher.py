@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from bench.jobs.composer import Composer
 from bench.jobs.errors import ConfigError
+from bench.sweep.progress import bar, starting
 from tasks.ranges import Count, CountOrZero, OneOf, hints, require
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class PackLauncher(Launcher):
         dry_run: bool,
     ) -> None:
         given = {"where": where, "workers": workers, "width": width, "memory": memory, "dry_run": dry_run}
-        check_settings(PackLauncher.__init__, "hydra.launcher", given)
+        with starting():
+            check_settings(PackLauncher.__init__, "hydra.launcher", given)
         if not isinstance(settings, Mapping):
             raise ConfigError(f"hydra.launcher.settings={settings}: use +hydra.launcher.settings.NAME=VALUE")
         self.where = where
@@ -68,19 +70,18 @@ class PackLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Carry out all jobs; nothing is written before every one of them has been checked."""
-        # not at the top: it imports torch, which a plugin must not do when Hydra looks for plugins
-        from bench.jobs.compose import plain
-        from bench.jobs.job import checked_job
-        from bench.runs.directory import RunDirectory
-        from bench.sweep.execution import Execution
+        with bar(iterable=job_overrides, desc="checking", unit=" jobs", leave=False) as each:
+            # not at the top: it imports torch, which a plugin must not do when Hydra looks for plugins
+            from bench.jobs.compose import plain
+            from bench.jobs.job import checked_job
+            from bench.runs.directory import RunDirectory
+            from bench.sweep.execution import Execution
 
-        composer = Composer(self.loader, self.config)
-        checked_job(
-            plain(composer.compose(job_overrides[0]))
-        )  # thousands take long to compose: most mistakes are in all
-        composed = [composer.compose(overrides) for overrides in job_overrides]
-        configs = [plain(config) for config in composed]
-        jobs = [checked_job(config) for config in configs]
+            composer = Composer(self.loader, self.config)
+            checked_job(plain(composer.compose(job_overrides[0])))  # thousands take long: most mistakes are in all
+            composed = [composer.compose(overrides) for overrides in each]
+            configs = [plain(config) for config in composed]
+            jobs = [checked_job(config) for config in configs]
         overrides = [{"overrides": list(given), "choices": composer.choices(given)} for given in job_overrides]
 
         places = [RunDirectory(job.results, job.replica.run_id) for job in jobs]

@@ -33,7 +33,7 @@ from bench.training.run_state import RunState
 
 log = logging.getLogger(__name__)
 
-Standing = Mapping[str, tuple[int, bool]]  # by run id: updates done, and whether the task is solved
+Standing = Mapping[str, tuple[int, bool, float]]  # by run id: updates done, whether the task is solved, best skill
 Say = Callable[[Standing], None]
 
 
@@ -192,7 +192,8 @@ class PackWork:
         limits = np.array([run.job.budget.run_limit for run in runs])
 
         def report(at: Progress) -> None:
-            self.say({run.id: (at.update, solved) for run, solved in zip(runs, at.solved, strict=True)})
+            each = zip(runs, at.solved, at.skill, strict=True)
+            self.say({run.id: (at.update, solved, skill) for run, solved, skill in each})
 
         for update in training.each_update(report):
             if self.stop:

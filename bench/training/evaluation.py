@@ -128,6 +128,12 @@ class Evaluator:
         """True for each replica that has met the rule by which its task counts as solved."""
         return tuple(self.first_met(r, self.rules["solved"]) is not None for r in range(len(self.records)))
 
+    @property
+    def skill(self) -> tuple[float, ...]:
+        """The best skill of each replica so far, -inf where none was finite."""
+        histories = (self.history(r)["skill"] for r in range(len(self.records)))
+        return tuple(float(np.max(skill, where=np.isfinite(skill), initial=-np.inf)) for skill in histories)
+
     def ending(self, active: Sequence[int]) -> list[int]:
         """The replicas, of the active ones, that a stop rule ends: they have solved often enough, or are hopeless."""
         return [r for r in active if self._has_solved_enough(r) or self._is_hopeless(r)]

@@ -32,10 +32,11 @@ from tasks.task import Batch, Task
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a pack stands: updates done, and which of its replicas have solved their task."""
+    """Where a pack stands: updates done, which of its replicas have solved their task, and the best skill of each."""
 
     update: int
     solved: tuple[bool, ...]
+    skill: tuple[float, ...]
 
 
 Report = Callable[[Progress], None]
@@ -110,7 +111,7 @@ class Training:
             if update in self.evaluator.updates:
                 self._evaluate(update)
                 ending = self.evaluator.ending(self._active()) if update < self.updates else []
-                report(Progress(update, self.evaluator.solved))
+                report(Progress(update, self.evaluator.solved, self.evaluator.skill))
             due = self.monitor.due(update)
             last = [name for name in self.monitor.measurements if ending and name not in due]
             gradients = None

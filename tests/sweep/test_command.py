@@ -206,6 +206,15 @@ def test_a_killed_worker_fails_its_own_pack(tmp_path):
     assert set(load(tmp_path).runs["message"]) == {"the worker was killed by signal 9 (out of memory?)"}
 
 
+def test_the_shell_completes_the_installed_command(capsys, monkeypatch):
+    main(["-sc", "install=bash"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" hydra_bash_completion recurrent-memory-bench")
+    for line, completed in (("cell=ls", "cell=lstm"), ("task=adding clipping.thr", "clipping.threshold=")):
+        monkeypatch.setenv("COMP_LINE", f"recurrent-memory-bench {line}")
+        main(["-sc", "query=bash"])
+        assert capsys.readouterr().out.split() == [completed]
+
+
 def test_help_has_examples_and_every_other_command(capsys):
     """Examples are three lines, and what can be run is what has a `main`."""
     with pytest.raises(SystemExit) as ended:

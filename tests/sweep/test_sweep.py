@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
@@ -230,7 +231,7 @@ class Lasting(PackJob):
 def test_tasks_side_by_side_have_different_slots(tmp_path):
     job = dataclasses.replace(jobs(tanh=1)[0], results=str(tmp_path))
     executor = Slots(3, [3, 1, 2, 9, 1, 1])
-    executor.run([Order([job], [{}], [{}])] * 6, SweepProgress({}, {}).__enter__())
+    executor.run([Order([job], [{}], [{}])] * 6, SweepProgress({}, {}, 6).__enter__())
     assert executor.slots == [0, 1, 2, 1, 2, 0]
 
 
@@ -339,24 +340,48 @@ def progress_said(monkeypatch, caplog, done, standing):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(progress, "tqdm", lambda **rest: SimpleNamespace(update=lambda done: None, disable=True))
     caplog.set_level("INFO")
-    with_bar = SweepProgress({"a": 100, "b": 100}, done).__enter__()
+    with_bar = SweepProgress({"a": 100, "b": 100}, done, packs=1).__enter__()
     for seconds, update in standing:
         clock[0] = seconds
-        with_bar.advance({"a": (update, False)})
+        with_bar.advance({"a": (update, False, 0.5)})
     return caplog.messages
 
 
 def test_a_run_that_begins_anew_counts_from_there(monkeypatch, caplog):
     """Its checkpoint said 80 updates, but was of no use."""
     assert progress_said(monkeypatch, caplog, {"a": 80}, ((31, 31),)) == [
-        "0 of 2 replicas done, 16 % of the updates at 1 per second, 169 s left, 0 % solved"
+        "0/1 packs, 0/2 runs, best skill 0.50, 0 solved; 16 % of the updates at 1 per second, 169 s left"
     ]
 
 
 def test_a_sweep_that_has_no_pace_yet_makes_no_forecast(monkeypatch, caplog):
     assert progress_said(monkeypatch, caplog, {}, ((31, 0), (62, 62))) == [
-        "0 of 2 replicas done, 0 % of the updates at 0 per second, 0 % solved",
-        "0 of 2 replicas done, 31 % of the updates at 1 per second, 138 s left, 0 % solved",
+        "0/1 packs, 0/2 runs, best skill 0.50, 0 solved; 0 % of the updates at 0 per second",
+        "0/1 packs, 0/2 runs, best skill 0.50, 0 solved; 31 % of the updates at 1 per second, 138 s left",
+    ]
+
+
+def test_the_bar_says_packs_runs_and_the_best_skill_from_its_start(monkeypatch):
+    """A pack of two that crashes is two packs in its place."""
+    said, ticked = [], threading.Event()
+    shown = SimpleNamespace(
+        **{"update": lambda done: None, "disable": False, "set_postfix_str": said.append},
+        **{"refresh": ticked.set, "close": lambda: None},
+    )
+    monkeypatch.setattr(progress, "tqdm", lambda **rest: shown)
+    monkeypatch.setattr(progress, "TICK_SECONDS", 0.001)
+    with SweepProgress({"a": 9, "b": 9, "c": 9}, {}, packs=2) as bar:
+        assert ticked.wait(60)  # its clock goes on while nothing is heard
+        bar.advance({"a": (0, False, -math.inf), "b": (0, False, -0.125)})
+        bar.finish([], halves=2)
+        bar.advance({"a": (5, True, 0.96), "b": (5, False, 0.25)})
+        bar.finish(["a"])
+    assert said == [
+        "0/2 packs, 0/3 runs",
+        "0/2 packs, 0/3 runs, best skill -0.12, 0 solved",
+        "1/4 packs, 0/3 runs, best skill -0.12, 0 solved",
+        "1/4 packs, 0/3 runs, best skill 0.96, 1 solved",
+        "2/4 packs, 1/3 runs, best skill 0.96, 1 solved",
     ]
 
 

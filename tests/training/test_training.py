@@ -54,6 +54,23 @@ def test_bits_do_not_depend_on_width_order_or_neighbours(make_replica, cell, tas
             assert_same_answers(record, records[k])
 
 
+def test_progress_tells_the_best_skill_of_each_replica_so_far(make_replica):
+    """Also of one that has diverged, whose skill is -inf and NaN then."""
+    told = []
+    settings = with_seeds(make_replica("evaluation.every=1", "optimizer.lr=0.1"), range(2))
+    settings += with_seeds(
+        make_replica("evaluation.every=1", "optimizer=sgd", "optimizer.lr=1e30", "clipping=none"), [0]
+    )
+    for replicas in (settings[:2], settings[2:]):
+        told.clear()
+        records = Training(replicas, Batched(), CPU).run(told.append)
+        for r, record in enumerate(records):
+            skill = record.table("evaluations")["skill"]
+            best = np.fmax.accumulate(np.where(np.isfinite(skill), skill, -np.inf))
+            assert [at.skill[r] for at in told] == best[: len(told)].tolist()
+    assert not np.isfinite(skill).all()
+
+
 def assert_same_answers(one, other):
     for name in ("loss", "accuracy"):
         assert np.array_equal(one.table("evaluations")[name], other.table("evaluations")[name], equal_nan=True)

@@ -188,7 +188,7 @@ def _shift(panels: Panels, level: object) -> float:
 
 def _draw_intervals(panel: Axes, x: pd.Series, rates: pd.DataFrame, style: SeriesStyle) -> None:
     below, above = rates["rate"] - rates["low"], rates["high"] - rates["rate"]
-    ends = [below.clip(0), above.clip(0)]  # rounding leaves -1e-17
+    ends = [below.clip(0).to_numpy(), above.clip(0).to_numpy()]  # rounding leaves -1e-17
     panel.errorbar(x, rates["rate"], yerr=ends, color=style.color, marker=style.marker, linestyle="none")
 
 
