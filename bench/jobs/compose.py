@@ -6,6 +6,7 @@ import functools
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -13,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from bench.engines.auto import Auto
 from bench.engines.engine import Engine
@@ -141,11 +143,38 @@ def example(choice: str, **fields: Any) -> Any:
     section, _, role = group.partition("/")
     kind: Any = {**typing.get_type_hints(Replica), "engine": Engine | Auto, "logger": Logger}[section]
     several = typing.get_origin(kind) is dict  # measurements and remedies: one may choose many
-    node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
     if several:
-        (node,), (_, kind) = node.values(), typing.get_args(kind)
+        _, kind = typing.get_args(kind)
+    if role:
+        kind = typing.get_type_hints(kind)[role]
+    node = _of_one_file(group, name)
+    if node is None:
+        node = composed(f"{group}=[{name}]" if several else f"{group}={name}")[section]
+        if several:
+            (node,) = node.values()
+        if role:
+            node = node[role]
     if section == "engine":
         _, node = engine_node(node)
-    if role:
-        node, kind = node[role], typing.get_type_hints(kind)[role]
     return build(kind, {**node, **fields}, group)
+
+
+def _of_one_file(group: str, name: str) -> dict[str, Any] | None:
+    """What a composition has of a component, read from its yaml alone, in a fiftieth of the time.
+
+    None where other files have a part in it, and where there is no such file.
+    """
+    file = resources.files("conf").joinpath(group, f"{name}.yaml")
+    if not file.is_file():
+        return None
+    config = OmegaConf.create(file.read_text(encoding="utf-8"))
+    assert isinstance(config, DictConfig)
+    others = config.pop("defaults", [])
+    if any(not str(key).startswith("override /") for choice in others for key in choice):
+        return None
+    try:
+        own = OmegaConf.to_container(config.get(group, config), resolve=True, throw_on_missing=True)
+    except InterpolationKeyError:  # a key of other files
+        return None
+    node = _numbers(own)
+    return None if node.get("steps", 0) is None else node  # those of the task

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from bench.jobs import compose
 from bench.jobs.build import ConfigError, build
 from bench.jobs.compose import composed, example
 from bench.jobs.job import Job, checked_job
@@ -14,17 +15,34 @@ from bench.methods.optimizers import Adam
 from bench.pack.identity import class_label
 from tests.conftest import CONF, choices
 
+SEVERAL = ("measurement", "remedies")
+ROLES = ("initializer/recurrent", "initializer/input", "initializer/bias", "initializer/readout")
+
 
 def job(*overrides) -> Job:
     return checked_job(composed(*overrides))
 
 
 @pytest.mark.parametrize(
-    "group", ["task", "cell", "clipping", "nonfinite", "optimizer", "schedule", "measurement", "engine", "initializer"]
+    "groups",
+    [
+        ("cell", "clipping", "nonfinite", "optimizer", "schedule", "measurement", "remedies", "engine"),
+        ("task", *ROLES),  # a cell may have the steps of a task, and settings of a role's initialiser
+        ("initializer",),
+    ],
 )
-def test_every_yaml_builds(group):
-    for name in choices(group):
-        assert dataclasses.is_dataclass(example(f"{group}/{name}"))
+def test_every_yaml_builds_what_a_composition_has_of_it(groups, monkeypatch):
+    """Each composition chooses something in every group."""
+    names = {group: choices(group) for group in groups}
+    alone = {choice: example(choice) for group in groups for choice in (f"{group}/{name}" for name in names[group])}
+    assert all(map(dataclasses.is_dataclass, alone.values()))
+    monkeypatch.setattr(compose, "_of_one_file", lambda *_: None)
+    for n in range(max(map(len, names.values()))):
+        chosen = {group: names[group][n % len(names[group])] for group in groups}
+        whole = composed(*(f"{g}=[{name}]" if g in SEVERAL else f"{g}={name}" for g, name in chosen.items()))
+        monkeypatch.setattr(compose, "composed", lambda *_, whole=whole: whole)
+        for group, name in chosen.items():
+            assert example(f"{group}/{name}") == alone[f"{group}/{name}"]
 
 
 def test_no_component_hides_a_number_in_its_code():
