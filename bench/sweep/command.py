@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -74,8 +76,11 @@ def _refuse_single_runs(argv: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _hydra_reads(argv: Sequence[str]) -> Iterator[None]:
-    """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so."""
-    arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    """Hydra takes its arguments from sys.argv, and lets errors through only if the environment says so.
+
+    It composes every command line twice, only to see in the first what its mode is. Here that is no question.
+    """
+    arguments, full_error, get_mode = sys.argv, os.environ.get("HYDRA_FULL_ERROR"), Hydra.get_mode
     handlers = list(logging.getLogger().handlers)
     rest = [argument for argument in argv if argument not in ("-m", "--multirun", "-r", "--run")]
     # always -m, and first: without it Hydra takes a mistake for one in how it was called
@@ -83,10 +88,12 @@ def _hydra_reads(argv: Sequence[str]) -> Iterator[None]:
     # a shell completes the installed command; it cannot complete `python -m`
     name = "recurrent-memory-bench" if {"-sc", "--shell-completion"} & set(rest) else "bench"
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *flags, *rest], "1"
+    Hydra.get_mode = lambda *_, **__: RunMode.MULTIRUN  # type: ignore[method-assign]
     try:
         yield
     finally:
         sys.argv = arguments
+        Hydra.get_mode = get_mode  # type: ignore[method-assign]
         del os.environ["HYDRA_FULL_ERROR"]
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
