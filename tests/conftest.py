@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from bench.engines import building, kernels
 from bench.jobs.compose import composed, example
 from bench.jobs.job import checked_job
 from bench.methods.remedies.remedy import Remedy
@@ -153,6 +154,13 @@ def make_replica() -> Callable[..., Replica]:
         return checked_job(composed(*small, *judged, *overrides)).replica
 
     return make
+
+
+@pytest.fixture
+def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are compiled in a third of the time, for tests of what they are told to do; all others are of -O3."""
+    monkeypatch.setattr(building, "FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in building.FLAGS))
+    monkeypatch.setattr(kernels, "_library", functools.cache(kernels._library.__wrapped__))
 
 
 def with_seeds(replica: Replica, seeds: Iterable[int]) -> list[Replica]:

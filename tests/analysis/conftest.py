@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as Drawing
 
 from bench.analysis.settings import distinguished
 from bench.runs.directory import RunDirectory
@@ -310,6 +311,25 @@ def tables(results: Path) -> Tables:
 @pytest.fixture(scope="session")
 def runs(tables: Tables) -> pd.DataFrame:
     return distinguished(tables.runs)
+
+
+class Unprinted:
+    """A canvas that writes no file, and leaves the dots an inch behind that a PDF does."""
+
+    def __init__(self, figure: Drawing) -> None:
+        self.figure = figure
+
+    def print_pdf(self, *_: object, **__: object) -> None:
+        self.figure.set_dpi(72)
+
+    print_png = print_pdf
+
+
+@pytest.fixture
+def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are laid out and drawn as SVG, and neither as PDF nor as PNG."""
+    for canvas in ("FigureCanvasPdf", "FigureCanvasAgg"):
+        monkeypatch.setattr(f"bench.analysis.figures.plot.{canvas}", Unprinted)
 
 
 @pytest.fixture(name="make_up", scope="session")

@@ -29,6 +29,7 @@ from tests.analysis.conftest import OF_SWEEPS
 FIGURES = {figure.name for figure in all_figures()} - OF_SWEEPS
 OF_ANY_RUN = {figure.name for figure in all_figures() if set(figure.needs) <= {"evaluations"}} - OF_SWEEPS
 UPDATES = 3000  # of a made-up run
+ONE_FIGURE = ("--only", "scores")  # where a test is about what is said around the figures
 TABLES = ("overview", "solved", "estimates", "comparisons", "clipping")
 
 
@@ -90,7 +91,7 @@ def test_all_files_are_written(folder):
 
 
 def test_prints_the_overview_and_last_where_the_report_lies(few, capsys):
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     *table, last = capsys.readouterr().out.strip().split("\n")
     assert Path(last) == few / "report" / "report.html"
     assert "0/2 [0.00, 0.66]" in table[-1]
@@ -163,7 +164,7 @@ def test_settings_and_environment_are_told(page):
 
 def test_writing_again_gives_the_same_bytes(few):
     def written() -> dict[Path, bytes]:
-        assert main([str(few)]) == 0
+        assert main([str(few), "--only", "scores,learning_curves"]) == 0
         return {path: path.read_bytes() for path in (few / "report").rglob("*") if path.is_file()}
 
     first = written()
@@ -230,7 +231,7 @@ def test_that_no_comparison_can_be_decided_is_one_sentence(page):
 
 def test_a_failed_run_is_told_and_counted(few):
     fail(few, "MemoryError: 3 < 4")
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     text = (few / "report" / "report.html").read_text()
     assert "1 of 2 runs failed and count as not solved" in text
     assert "MemoryError: 3 &lt; 4" in text
@@ -240,7 +241,7 @@ def test_several_folders_make_one_report(few, make_up, tmp_path):
     other = make_up(tmp_path / "other", {"adding": 30}, ["tanh"], [1.0], seeds=2, only=("evaluations",))
     for k, run in enumerate(sorted(other.iterdir())):
         run.rename(other / f"{k + 100:012x}")
-    assert main([str(few), str(other), "--out", str(tmp_path / "both")]) == 0
+    assert main([str(few), str(other), "--out", str(tmp_path / "both"), *ONE_FIGURE]) == 0
     text = (tmp_path / "both" / "report.html").read_text()
     assert "<title>Report: few, other</title>" in text
     assert "adding, length=30" in text
@@ -286,7 +287,7 @@ def test_what_was_trained_by_several_commits_is_told_with_the_environment():
 
 def test_a_report_of_all_runs_says_nothing_of_others(few, capsys):
     note_asked(few, {run.name: "cell=tanh" for run in few.iterdir()})
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     assert capsys.readouterr().err == ""
     assert "not finished" not in (few / "report" / "report.html").read_text()
 
@@ -295,7 +296,7 @@ def test_the_report_of_an_unfinished_sweep_says_so_on_the_page_and_in_the_termin
     for cell, count in (("tanh", 3), ("irnn", 4)):
         missing = {f"{cell}{k}": f"task=adding cell={cell} seed={k + 2}" for k in range(count)}
         note_asked(few, missing | {run.name: "task=adding cell=tanh" for run in few.iterdir() if run.name[0] == "0"})
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     told = (
         "This sweep is not finished, and no number here is its last: 2 of the 9 runs that were asked for are here, "
         "7 missing: task=adding cell=irnn: all 4; task=adding cell=tanh: 3."
@@ -304,7 +305,7 @@ def test_the_report_of_an_unfinished_sweep_says_so_on_the_page_and_in_the_termin
     assert f"<li>{told}</li>" in (few / "report" / "report.html").read_text()
 
 
-def test_an_unfinished_sweep_with_empty_panels_has_a_report(make_up, tmp_path):
+def test_an_unfinished_sweep_with_empty_panels_has_a_report(make_up, tmp_path, svg_alone):
     """A threshold has finished on one task, another one on the other: two panels of four are empty."""
     folder = make_up(tmp_path / "begun", {"adding": 20}, ["lstm"], [1.0], seeds=1)
     make_up(folder, {"copying": 10}, ["lstm"], [10.0], seeds=1)
@@ -330,7 +331,7 @@ def test_a_damaged_run_is_named_and_left_out_and_the_others_are_reported(few, ca
     data = (bad / name).read_bytes()
     half = len(data) // 2
     (bad / name).write_bytes(data[:half] + bytes(16) + data[half + 16 :])
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     told = f"Left out because files are damaged: {bad}."
     assert told in capsys.readouterr().err
     page = Page(few / "report" / "report.html")
@@ -366,7 +367,8 @@ def test_any_setting_may_be_hue_row_and_column(make_up, tmp_path, capsys):
         make_up(tmp_path / "two", {"adding": length}, ["tanh", "lstm"], [1.0, np.inf], **measured)
     out = tmp_path / "out"
     axes = ["--hue", "cell", "--col", "task.length", "--row", "clipping.threshold", "--style", "icml"]
-    assert main([str(tmp_path / "two"), "--out", str(out), *axes]) == 0
+    drawn = ("--only", "learning_curves,success")
+    assert main([str(tmp_path / "two"), "--out", str(out), *axes, *drawn]) == 0
     drawn = pd.read_csv(out / "figures" / "learning_curves.csv", keep_default_na=False)
     assert list(drawn)[:4] == ["clip", "by task.length", "cell", "update"]
     assert sorted(drawn["by task.length"].unique()) == ["length=100", "length=20"]
@@ -425,7 +427,7 @@ def test_a_curve_is_the_skill_over_the_updates(page, folder, tables):
 
 def test_of_many_runs_the_page_has_no_curves(few, monkeypatch):
     monkeypatch.setattr("bench.analysis.report.page.MOST_CURVES", 2)
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     assert not Page(few / "report" / "report.html").all("path")
 
 
@@ -450,7 +452,7 @@ def test_what_a_source_says_stands_beside_what_we_got(few):
         (run / "overrides.yaml").write_text((run / "overrides.yaml").read_text().replace("adding", "digits"))
         sizes = {path.name: path.stat().st_size for path in run.iterdir() if path.name != "finished"}
         (run / "finished").write_text(json.dumps(sizes))
-    assert main([str(few)]) == 0
+    assert main([str(few), *ONE_FIGURE]) == 0
     page = (few / "report" / "report.html").read_text()
     row = page.partition('<th scope="row">Bai et al. 2018, table of results</th>')[2].partition("</tr>")[0]
     assert "Sequential MNIST, accuracy: LSTM 87.2 %, RNN 21.5 %." in row

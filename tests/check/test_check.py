@@ -29,6 +29,7 @@ def exact(cell):
 
 
 @pytest.mark.parametrize("cell", [cell for cell in choices("cell") if exact(cell)])
+@pytest.mark.usefixtures("quickly_compiled")
 def test_every_cell_agrees(cell):
     assert_agrees(check([f"cell={cell}", "task=adding"], 1e-6))
 
@@ -86,6 +87,7 @@ def has_a_price(name):
 
 @pytest.mark.parametrize("remedy", [name for name in choices("remedies") if has_a_price(name)])
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
+@pytest.mark.usefixtures("quickly_compiled")
 def test_every_remedy_agrees(cell, remedy):
     assert_agrees(check([f"cell={cell}", f"remedies=[{remedy}]", *accepted_task(remedy), "cell.hidden=4"], 1e-6))
 

@@ -83,6 +83,7 @@ RECIPES = st.lists(
 )
 
 
+@pytest.mark.usefixtures("quickly_compiled")
 @settings(max_examples=16, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(RECIPES.map(tuple))
 def test_a_random_step_agrees_with_eager(recipe):

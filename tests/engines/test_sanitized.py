@@ -33,7 +33,24 @@ def numbers_of(through_time, masked, clipped):
     return "\n".join([*text, "#define SHAPE {" + ", ".join(f".{name} = {fields[name]}" for name in fields) + "}", ""])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def built(dtype, *arguments):
+    """Have the compiler make something, with sanitizers, for numbers of a type."""
+    definitions = [f"-D{word}" for word in kernels.DEFINITIONS[dtype]]
+    command = [*building._compiler(), *FLAGS, *definitions, f"-I{kernels.HEADERS}", *map(str, arguments)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "san" in made.stderr and made.returncode:
+        pytest.skip(f"no sanitizers here: {made.stderr.splitlines()[0]}")
+    assert made.returncode == 0, made.stderr
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.float64], ids=str)
+def products(request, tmp_path_factory):
+    """A type of numbers with its matrix products, which are the same for every step."""
+    path = tmp_path_factory.mktemp("products") / "products.o"
+    built(request.param, "-c", kernels.PRODUCTS, "-o", path)
+    return request.param, path
+
+
 @pytest.mark.parametrize(
     ("name", "hidden", "sequences", "steps"),
     [
@@ -45,7 +62,8 @@ def numbers_of(through_time, masked, clipped):
         ),
     ],
 )
-def test_no_sanitizer_complains(tmp_path, name, hidden, sequences, steps, dtype):
+def test_no_sanitizer_complains(tmp_path, name, hidden, sequences, steps, products):
+    dtype, objects = products
     if dtype == torch.float64 and hidden != 18:
         pytest.skip("one size will do in the other precision")
     masked = clipped = hidden == 18
@@ -54,15 +72,8 @@ def test_no_sanitizer_complains(tmp_path, name, hidden, sequences, steps, dtype)
     way = Way("given", scored, steps, range(steps - scored - (steps > 1), steps), keep=True)
     (tmp_path / "step.c").write_text(kernel.source.text)
     (tmp_path / "numbers.h").write_text(numbers_of(Pass(kernel, way, 2, sequences, dtype), masked, clipped))
-    definitions = [f"-D{word}" for word in kernels.DEFINITIONS[dtype]]
     here = Path(__file__).with_name("sanitized.c")
-    folders = [f"-I{tmp_path}", f"-I{kernels.HEADERS}"]
-    sources = [str(here), str(kernels.PRODUCTS)]
-    command = [*building._compiler(), *FLAGS, *definitions, *folders, *sources, "-o", str(tmp_path / "run"), "-lm"]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "san" in built.stderr and built.returncode:
-        pytest.skip(f"no sanitizers here: {built.stderr.splitlines()[0]}")
-    assert built.returncode == 0, built.stderr
+    built(dtype, f"-I{tmp_path}", here, objects, "-o", tmp_path / "run", "-lm")
     run = subprocess.run(
         [str(tmp_path / "run")], capture_output=True, text=True, check=False, env={"ASAN_OPTIONS": "detect_leaks=0"}
     )

@@ -25,7 +25,7 @@ from bench.nets.initializers import (
 )
 from bench.nets.network import Network
 from bench.pack.streams import Stream
-from tests.conftest import choices
+from tests.conftest import choices, one_of_each_class
 
 ROLES = ["recurrent", "input", "bias", "readout", "readout_bias"]
 CHOICES = [f"{role}/{name}" for role in ROLES for name in choices(f"initializer/{role}")]
@@ -76,7 +76,7 @@ def test_every_choice_fills_its_block_in_float64(choice):
 
 @functools.cache
 def networks():
-    return [Network(compose.example(f"cell/{name}", hidden=8), 2, 1) for name in choices("cell")]
+    return [Network(compose.example(f"cell/{name}", hidden=8), 2, 1) for name in one_of_each_class("cell")]
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -86,6 +86,7 @@ def test_layers_start_by_the_initialisers_of_their_roles():
 @pytest.mark.parametrize(
     ("name", "layers"), [("tanh", 2), ("tanh", 3), ("lstm", 2), ("lstm", 3), ("gru", 2), ("lru", 2)]
 )
+@pytest.mark.usefixtures("quickly_compiled")
 def test_compiled_agrees_with_eager(name, layers, hidden, task_name):
     kind, fields = TASKS[task_name]
     task = example(f"task/{kind}", **fields)

@@ -54,6 +54,7 @@ SMALL = [
         "batch_size=2",
     ),
     *("evaluation.sequences=4", "evaluation.final=4", "updates=30", "evaluation.every=10"),
+    "measurement=[spectrum,training_gradient]",  # tests/runs/test_checkpoints.py has all
 ]
 HERE = "hydra.launcher.workers=0"
 SWEEP = [*SMALL, "cell=tanh,lstm", "seed=0,1,2", "checkpoint.seconds=0"]

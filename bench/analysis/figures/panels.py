@@ -321,7 +321,7 @@ def _draw_band(
     edges: tuple[float, float],
     band_drawn: bool,
 ) -> None:
-    median, low, high = (band[name].clip(*edges) for name in ("median", "q25", "q75"))
+    median, low, high = (np.clip(band[name].to_numpy(), *edges) for name in ("median", "q25", "q75"))
     if not np.isfinite(median).any():
         return  # matplotlib cannot space markers on a line without points
     every = (style.offset, MARKER_DISTANCE)

@@ -69,6 +69,7 @@ def test_units_are_saturated_in_every_part_as_in_the_newest():
 @pytest.mark.skipif(not compiled.available(), reason="there is no C compiler")
 @pytest.mark.parametrize("task", ["copying", "adding"])
 @pytest.mark.parametrize(("cell_name", "lag", "share"), [("tanh", 10, 0.5), ("lstm", 3, 0.5), ("lru", 2, 1.0)])
+@pytest.mark.usefixtures("quickly_compiled")
 def test_a_cell_with_a_skip_is_compiled(cell_name, lag, share, task):
     cell, _, _ = pair(cell_name, lag, share)
     task = small_task(task)
