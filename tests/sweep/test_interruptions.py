@@ -216,7 +216,7 @@ def test_whoever_is_asked_to_end_keeps_its_runs_at_the_next_update(tmp_path):
     asked = worker.StopRequest()
 
     def say(standing):
-        if {update for update, _ in standing.values()} == {10}:
+        if {update for update, *_ in standing.values()} == {10}:
             asked.now()
 
     with pytest.raises(worker.Interrupted):
