@@ -50,6 +50,9 @@ notebook: $(STAMP)  ## run the tutorial's notebook again and keep what it shows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[notebook]"
 	$(BIN)/python docs/notebook.py docs/tutorials/student.ipynb
 
+wheel: $(STAMP)  ## build sdist and wheel into dist/, and try the wheel in an environment and a folder of its own
+	PYTHON="$(PYTHON)" TORCH="$(TORCH)" .ci/wheel
+
 lint: $(STAMP)  ## format and lint (ruff)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,4 +63,4 @@ types: $(STAMP)  ## types (mypy, strict)
 check: lint types  ## lint, types, and the tests with their coverage: what CI runs
 	$(BIN)/python -m slipcover --source bench,tasks --skip-covered -m pytest $(SIDE_BY_SIDE)
 
-.PHONY: help setup docs notebook bench experiments test speed report commits torture lint types check
+.PHONY: help setup docs notebook wheel bench experiments test speed report commits torture lint types check

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pytest
 import yaml
 
+import bench
 from bench.__main__ import main
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
@@ -94,6 +95,12 @@ def ran(code, path, names):
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, str(path), "exec", dont_inherit=True), names)
     return last and eval(compile(ast.Expression(last.value), str(path), "eval", dont_inherit=True), names)
+
+
+def test_the_versions_that_are_named_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    versions = re.findall(r"^## (\d\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert bench.__version__ == citation["version"] == versions[0]
 
 
 def commands(page):
