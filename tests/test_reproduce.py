@@ -23,7 +23,7 @@ ASKED = answer.Question(
     "mine",
     "Does an LSTM solve what tanh does not?",
     "it solves it more often",
-    {"success": {}},
+    {"success": {}, "scores": {}},
     (
         rule({"rule": "difference", "says": "more", "quantity": "solved", "of": LSTM, "less": TANH, "above": 0.3}),
         rule({"rule": "level", "says": "decays", "quantity": "decay rate at start", "of": TANH, "below": -0.2}),
@@ -55,17 +55,27 @@ def test_a_stored_reference_gives_the_answer_of_its_folder(made, stored):
 def test_the_page_has_the_answer_the_figure_n_the_cost_and_the_command(made, stored, tmp_path, monkeypatch):
     for module in (answer, gallery):
         monkeypatch.setattr(module, "question", lambda name: ASKED)
-    assert gallery.draw("mine", load(made), tmp_path) == tmp_path / "results" / "mine.png"
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine.png"]
+    drawn = [tmp_path / "results" / name for name in ("mine.png", "mine-scores.png")]
+    assert gallery.draw("mine", load(made), tmp_path) == drawn
+    assert set((tmp_path / "results").iterdir()) == set(drawn)
     page = gallery.gallery([("mine", stored)], tmp_path)
+    assert "| [mine](#mine) | Does an LSTM solve what tanh does not? | holds |" in page
     assert "## mine\n\n**Does an LSTM solve what tanh does not?** *holds*: it solves it more often.\n" in page
     assert (
         "- holds: more (solved: lstm 10/10 less tanh 0/10: 1.0 [0.61, 1.0], n = 10 seeds, predicted above 0.3)" in page
     )
     assert "![mine](results/mine.png)" in page
+    assert "Further figures: [scores](results/mine-scores.png)." in page
     assert (
         "20 runs, 10 seeds, 960k sequences, 0.018 core hours; commit unknown. `python -m bench experiment=mine`" in page
     )
+
+
+def test_the_headline_stands_first(stored, monkeypatch):
+    for module in (answer, gallery):
+        monkeypatch.setattr(module, "question", lambda name: ASKED)
+    page = gallery.gallery([("claim_a", stored), ("memory_length", stored)], Path())
+    assert page.index("## memory_length") < page.index("## claim_a")
 
 
 def test_results_that_ask_nothing_stand_beside_what_sources_say(tmp_path):

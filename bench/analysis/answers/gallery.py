@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from bench.analysis.table import shortened
 from bench.runs.tables import Tables
 
 PICTURES = "results"  # the folder of the figures, beside the page
+HEADLINE = "memory_length"  # the experiment that stands first
 HEAD = """# Results
 
 What the suite's experiments come to, by the results that come with it; `make experiments` trains them and writes this
@@ -23,8 +25,24 @@ where one lies outside, and is *undecided* in between.
 
 
 def gallery(stored: Sequence[tuple[str, Tables]], folder: Path) -> str:
-    """The page, in Markdown: a section for each experiment whose results are stored; folder: where the page lies."""
-    return "\n".join([HEAD, *(section(name, results, folder) for name, results in stored)])
+    """The page, in Markdown: all answers in a table, then a section for each experiment whose results are stored.
+
+    folder: where the page lies.
+    """
+    ordered = sorted(stored, key=lambda one: (one[0] != HEADLINE, one[0]))
+    return "\n".join([HEAD, *_answers(ordered), *(section(name, results, folder) for name, results in ordered)])
+
+
+def _answers(stored: Sequence[tuple[str, Tables]]) -> list[str]:
+    """A table of all questions with what they came to; nothing where none asks something."""
+    rows = []
+    for name, results in stored:
+        try:
+            asked = question(name)
+        except NoSuchQuestion:
+            continue
+        rows.append(f"| [{name}](#{name}) | {asked.question} | {answer(asked, results).verdict} |")
+    return ["| experiment | question | the prediction |", "|---|---|---|", *rows, ""] if rows else []
 
 
 def section(name: str, results: Tables, folder: Path) -> str:
@@ -36,27 +54,35 @@ def section(name: str, results: Tables, folder: Path) -> str:
         f"{len(runs)} runs, {runs.groupby('seed').ngroups} seeds, {shortened(runs['sequences'].sum())} sequences, "
         f"{runs['seconds'].sum() / 3600:.2g} core hours; commit {', '.join(commits) or 'unknown'}"
     )
-    picture = f"{PICTURES}/{name}.png"
-    shown = [f"![{name}]({picture})\n"] if (folder / picture).exists() else []
-    return "\n".join([f"## {name}\n", *_said(name, results), *shown, f"{cost}. `python -m bench experiment={name}`\n"])
+    lines = [f"## {name}\n", *_said(name, results), *_shown(name, folder)]
+    return "\n".join([*lines, f"{cost}. `python -m bench experiment={name}`\n"])
 
 
-def draw(name: str, results: Tables, folder: Path) -> Path | None:
-    """Write the first figure behind an answer that can be drawn; None where there is none."""
+def draw(name: str, results: Tables, folder: Path) -> list[Path]:
+    """Write the figures behind an answer, NAME.png and NAME-FIGURE.png, as far as asked for and drawable."""
     try:
         drawn, _ = figures(question(name), results)
     except NoSuchQuestion:
-        return None
-    if not drawn:
-        return None
-    path = folder / PICTURES / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn[0].save(path.parent / ".drawn")
-    (path.parent / ".drawn" / f"{drawn[0].name}.png").replace(path)
-    for left in (path.parent / ".drawn").iterdir():
-        left.unlink()
-    (path.parent / ".drawn").rmdir()
-    return path
+        return []
+    pictures = folder / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    written = []
+    with TemporaryDirectory(dir=pictures) as aside:
+        for k, plot in enumerate(drawn):
+            plot.save(Path(aside))
+            for stem in plot.stems:
+                own = pictures / f"{name}{f'-{stem}' if k or stem != plot.stems[0] else ''}.png"
+                written.append((Path(aside) / f"{stem}.png").replace(own))
+    return written
+
+
+def _shown(name: str, folder: Path) -> list[str]:
+    """The first figure of an experiment, and links to the others."""
+    there = folder / PICTURES
+    shown = [f"![{name}]({PICTURES}/{name}.png)\n"] if (there / f"{name}.png").exists() else []
+    further = {path.stem.removeprefix(f"{name}-"): path.name for path in sorted(there.glob(f"{name}-*.png"))}
+    links = ", ".join(f"[{title}]({PICTURES}/{file})" for title, file in further.items())
+    return [*shown, *([f"Further figures: {links}.\n"] if links else [])]
 
 
 def _said(name: str, results: Tables) -> list[str]:
