@@ -150,6 +150,7 @@ def varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> li
 
 def _varied(runs: pd.DataFrame, keys: Sequence[str], within: Sequence[str]) -> dict[str, pd.Series]:
     """The keys that `varied` finds, each with whether a run is one of those between which it differs."""
+    keys = [key for key in keys if runs[key].nunique(dropna=False) > 1]
     # a setting that is not there, or empty, is a value
     as_text = runs.assign(**{key: runs[key].where(runs[key].notna(), np.nan).map(text_of) for key in keys})
     found: dict[str, pd.Series] = {}
