@@ -16,6 +16,7 @@ from bench.sweep.launcher import check_settings
 from bench.sweep.sweeper import RunsFailed, UnionSweeper
 from tasks.ranges import Count, CountOrZero
 
+BLIND = 10  # trials at random, before those that learn from others; half of them where a search has fewer than 20
 log = logging.getLogger(__name__)
 
 
@@ -116,8 +117,11 @@ class SearchSweeper(UnionSweeper):
     ) -> dict[tuple[str, ...], list[str] | None]:
         """The best setting of every question, as overrides; None where no loss is finite."""
         sampler = self.optuna.samplers.TPESampler
+        blind = max(1, min(BLIND, self.trials // 2))
         studies = {
-            question: self.optuna.create_study(sampler=sampler(seed=self.seed, constant_liar=True))
+            question: self.optuna.create_study(
+                sampler=sampler(seed=self.seed, constant_liar=True, n_startup_trials=blind)
+            )
             for question in questions
         }
         for start in range(0, self.trials, self.at_once):
