@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import logging
 import os
 import shlex
@@ -13,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,35 @@ def load(
     except OSError:
         with tempfile.TemporaryDirectory() as folder:  # once loaded, a library needs no file
             return built(Path(folder))
+
+
+def module(text: str) -> ModuleType:
+    """A Python text as a module, from a file in the cache: Triton reads the text of its functions there.
+
+    Where the cache cannot be written, the file is a temporary one.
+    """
+    name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"
+
+    def imported(folder: Path) -> ModuleType:
+        file = folder / f"{name}.py"
+        if not file.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(suffix=".py", dir=folder)
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(text)
+            os.replace(temporary, file)
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        return made
+
+    try:
+        return imported(cache_folder())
+    except OSError:
+        with tempfile.TemporaryDirectory() as folder:  # once imported, its text is in memory
+            return imported(Path(folder))
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
-"""The whole time loop of a replica in one kernel on a GPU, written in Triton (`triton_kernels.py`).
+"""The whole time loop of a replica in one kernel on a GPU, written in Triton from the cell's own `step`.
 
+`step` is traced to a graph and differentiated as for C; `step/triton_source.py` writes its time loop forward and back.
 The kernels give the outputs of the steps that are read; their loss, which may be any torch code, and its gradient are
 torch's; then a kernel runs back through time, and the gradients of the weights are gathered from what it leaves. The
 pass around them is recorded as one CUDA graph, for launching a kernel takes the host longer than a short one runs.
@@ -19,59 +20,81 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.engines.batched import Batched
+from bench.engines import building
 from bench.engines.engine import NO_INTERVENTIONS, NO_MASKS, Answers, Engine, Gradients, Interventions, Masks, Program
 from bench.engines.graphed import CapturedProgram
-from bench.nets.cells.cell import Cell
-from bench.nets.cells.elman import Elman
-from bench.nets.cells.lstm import LSTM
-from bench.nets.network import Network
+from bench.engines.kernels import Prepared
+from bench.engines.step.graph import Unsupported
+from bench.engines.step.trace import Step, traced
+from bench.engines.step.triton_source import TritonSource, block, written
+from bench.nets.network import MULTIPLE, Network, padded
 from tasks.task import Batch, Task
 
-MOST_UNITS = {"tanh": 128, "relu": 128, "lstm": 64}  # with which the weights stay on chip ...
-MOST_CHANNELS = {"tanh": 64, "relu": 64, "lstm": 32}  # ... and so many of the input, and of the readout
 PRECISION = "bf16x6"  # of the products on a GPU
-GENERATIONS = (9, 10)  # of GPUs, as CUDA counts them, with the registers and the shared memory that the kernels take
+OLDEST = (8, 0)  # of GPUs, by CUDA's count: the first with matrix units for bfloat16
+PER_WEIGHT, BESIDE = 6, 12 * 1024  # bytes of shared memory: a weight is three bfloat16; what else a kernel takes
+FOUR_WARPS = 8 * 1024, 64  # up to so many weights and units 4 warps are enough, else 8 share them
 
 
 @dataclass(frozen=True)
 class Fused(Engine):
-    """Elman with tanh or ReLU up to H = 128, LSTM up to H = 64, in float32 on a GPU with Triton.
+    """Any cell whose step can be traced and whose weights stay on chip, on a GPU with Triton.
 
-    In float64, for which there is no kernel, `Batched` does the work.
+    With 160 KiB of shared memory those are Elman nets up to H = 128, an LSTM or a GRU up to H = 64. What a cell
+    prepares of its parameters is made before the kernels, by torch, and such a pass is not recorded.
     """
 
     devices = ("cuda",)
     clips_state_gradient = False
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        kind = _kind(network.cell)
-        if kind not in MOST_UNITS or network.masked or device.type not in self.devices:
-            return False
-        fits = network.cell.hidden <= MOST_UNITS[kind]
-        return fits and max(network.inputs, network.outputs) <= MOST_CHANNELS[kind] and available(device)
+        return device.type in self.devices and available(device) and unfit(network, room(device)) is None
+
+    def refusal(self, network: Network, device: torch.device, interventions: Interventions) -> str | None:
+        if device.type in self.devices and available(device) and (reason := unfit(network, room(device))):
+            return f"cannot train {network.cell.name} in one kernel: {reason}"
+        return super().refusal(network, device, interventions)
 
     def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
-        return CapturedProgram(FusedProgram(network, task, interventions))
+        program = FusedProgram(network, task, interventions)
+        return program if program.kernels.step.made else CapturedProgram(program)
 
     def activation_count(self, network: Network, steps: int, sequences: int) -> int:
-        """In float32; in float64, which is left to `Batched`, an LSTM takes a fifth more numbers, other cells fewer."""
-        blocks = 6 if isinstance(network.cell, LSTM) else 2  # h, the deltas (of an LSTM one for each gate) and its c
-        return steps * sequences * (blocks * network.padded_hidden + network.inputs)  # a recording's own batch
+        return steps * sequences * (kernels(network).source.columns + network.inputs)  # a recording's own batch
 
     def judging_count(self, network: Network, read: int, sequences: int) -> int:
         """The states of all steps that are read, from which a second kernel makes the outputs."""
         return sequences * read * network.padded_hidden
 
 
-def _kind(cell: Cell) -> str:
-    """The kernel's name of a cell's recurrence; the empty word if it has none."""
-    return cell.activation if type(cell) is Elman else "lstm" if type(cell) is LSTM else ""
+def unfit(network: Network, memory: int) -> str | None:
+    """Why there are no kernels for a network where a program has so many bytes of shared memory; None if there are.
+
+    Registers that do not suffice are no reason: what is over goes to memory, which is slower.
+    """
+    if network.masked:
+        return "parts of its state are dropped"
+    if network.cell.varies:
+        return "its weights differ from step to step"
+    try:
+        weights = kernels(network).source.weights
+    except Unsupported as reason:
+        return str(reason)
+    needed = PER_WEIGHT * weights + BESIDE
+    if needed > memory:
+        return f"its weights take {needed // 1024} KiB of shared memory, where the GPU has {memory // 1024}"
+    return None
 
 
 def available(device: torch.device) -> bool:
-    """Whether a Triton that knows `PRECISION` is here, and the GPU is one that the kernels fit."""
-    return _knows_precision() and torch.cuda.get_device_capability(device)[0] in GENERATIONS
+    """Whether a Triton that knows `PRECISION` is here, and the GPU is one that has such products."""
+    return _knows_precision() and torch.cuda.get_device_capability(device) >= OLDEST
+
+
+def room(device: torch.device) -> int:
+    """Bytes of shared memory that a program may have."""
+    properties: Any = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)
 
 
 @functools.cache
@@ -83,60 +106,94 @@ def _knows_precision() -> bool:
     return PRECISION in CUDAOptions.allowed_dot_input_precisions
 
 
+@functools.cache
+def kernels(network: Network) -> Kernels:
+    """The kernels of a network. Raises Unsupported."""
+    return Kernels(network)
+
+
+class Kernels:
+    """What is known of a network's kernels before Triton has them; `module` is them."""
+
+    def __init__(self, network: Network) -> None:
+        self.step: Step = traced(network)
+        self.source: TritonSource = written(network, self.step)
+
+    @functools.cached_property
+    def module(self) -> Any:
+        return building.module(self.source.text)
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a kernel knows of a pass when it is compiled.
 
-    steps: T. inputs: I. width: H as stored. outputs: O as stored. parameters: P, and where W_hh ... b_y start in it.
-    first, read: the first step that is read, and how many are. since, kept: the first step whose state is kept, and
-    how many are. H, I, O: sizes on chip. relu: not tanh. keep: for a way back. varying: sequences have lengths of
-    their own. trace: the norms of the state's derivatives are asked for. precision: of the products.
+    steps: T. hidden, width, outputs: H, and H and O as stored. row: numbers of a replica, and where W_hy and b_y start
+    in it. columns: numbers that are kept of a step. first, read: the first step that is read, and how many are.
+    since, kept: the first step that is kept, and how many are. H, O: sizes on chip. keep: for a way back. varying:
+    sequences have lengths of their own. trace: the norms of the state's derivatives are asked for. precision: of the
+    products.
     """
 
     steps: int
-    inputs: int
+    hidden: int
     width: int
     outputs: int
-    parameters: int
-    W_hh: int
-    W_xh: int
-    b: int
+    row: int
     W_hy: int
     b_y: int
+    columns: int
     first: int
     read: int
     since: int
     kept: int
     H: int
-    I: int
     O: int
-    relu: bool
     keep: bool
     varying: bool
     trace: bool
     precision: str
+
+    @property
+    def part(self) -> int:
+        """Units that `readout` takes at a time."""
+        return min(32, self.H)
 
 
 @dataclass(frozen=True)
 class Sums:
     """What `outer_products` adds up: over b, t of left[b, t] right[b, first + t]^T, and of left[b, t].
 
-    left [R, B, span, heights], right [R, B, T, widths], rows = B span; what lies before the first step is 0.
-    weight, bias: where in a replica's row of parameters the results go; a bias of None is not asked for.
+    left [R, B, span, left_pitch], of which columns from `left` on count: `blocks` times `every`, of each of which the
+    first `units`; right likewise [R, B, T, right_pitch] with `widths`, of which `loaded` may be read; rows = B span;
+    what lies before the first step is 0. weight, apart: where in a replica's row of weights the first block of the
+    result goes, and the next; down, across: how far apart its rows and columns lie. bias, biases_apart: likewise where
+    the sum of left goes, None if it is not asked for.
     """
 
     rows: int
     span: int
     first: int
-    heights: int
+    left: int
+    left_pitch: int
+    blocks: int
+    every: int
+    units: int
+    right: int
+    right_pitch: int
     widths: int
+    loaded: int
     weight: int
+    apart: int
+    down: int
+    across: int
     bias: int | None
+    biases_apart: int
 
     @property
     def block(self) -> int:
-        """Columns of the result in a program."""
-        return min(64, on_chip(self.widths))
+        """Columns of the result in a program of `outer_products`."""
+        return min(64, block(self.widths))
 
 
 class FusedProgram(Program):
@@ -144,56 +201,52 @@ class FusedProgram(Program):
 
     def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
         super().__init__(network, task, interventions)
-        self._kind = _kind(network.cell)
-        self._exact = Batched().program(network, task, interventions)
+        self.kernels = kernels(network)
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
-        if flat.dtype != torch.float32:
-            return self._exact.gradients(flat, batch, trace, masks)
-        shape = self._shape(keep=True, varying=batch.lengths is not None, trace=trace)
-        through_time = Pass(self._kind, shape, flat, batch)
+        prepared = Prepared(self.kernels.step, self.network, flat.detach(), gradient=True)
+        through_time = Pass(self, prepared.rows, batch, keep=True, trace=trace)
         outputs = through_time.forward().requires_grad_()
         with torch.enable_grad():
             loss = self.training_loss(self._by_sequence(outputs, batch), batch.targets)
             (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
-        gradient, squares = through_time.backward(d_outputs)
+        rows, squares = through_time.backward(d_outputs)
         # L^(b) is the loss of one sequence, the pack's loss the mean over B of them
         sequences = batch.inputs.shape[1]
         traces = {
             name: self.common(square.sqrt(), batch) * sequences
             for name, square in zip(self.network.cell.states, squares, strict=False)
         }
-        return Gradients(loss.detach(), gradient, traces)
+        return Gradients(loss.detach(), prepared.gradient(rows), traces)
 
     def answers(self, flat: Tensor, batch: Batch) -> Answers:
-        if flat.dtype != torch.float32:
-            return self._exact.answers(flat, batch)
-        shape = self._shape(keep=False, varying=batch.lengths is not None, trace=False)
-        through_time = Pass(self._kind, shape, flat, batch)
+        prepared = Prepared(self.kernels.step, self.network, flat.detach(), gradient=False)
+        through_time = Pass(self, prepared.rows, batch, keep=False, trace=False)
         return Answers(self._by_sequence(through_time.forward(), batch), through_time.alive.any(-1))
 
-    def _shape(self, keep: bool, varying: bool, trace: bool) -> Shape:
+    def shape(self, keep: bool, varying: bool, trace: bool, dtype: torch.dtype) -> Shape:
+        """What the kernels are told of a pass."""
         network, steps = self.network, self.task.steps
         parts = network.padded_views(torch.empty(network.flat_size))
         return Shape(
             steps=steps,
-            inputs=network.inputs,
+            hidden=network.cell.hidden,
             width=network.padded_hidden,
             outputs=network.padded_outputs,
-            parameters=network.flat_size,
-            **{name: int(part.storage_offset()) for name, part in parts.items()},
+            row=self.kernels.step.row,
+            W_hy=int(parts["W_hy"].storage_offset()),
+            b_y=int(parts["b_y"].storage_offset()),
+            columns=self.kernels.source.columns if keep else network.padded_hidden,
             first=self.read.start,
             read=len(self.read),
             since=0 if keep else self.read.start,
             kept=steps if keep else steps - self.read.start,
-            H=64 if network.padded_hidden <= 64 else 128,
-            I=on_chip(network.inputs),
-            O=on_chip(network.padded_outputs),
-            relu=self._kind == "relu",
+            H=block(network.padded_hidden),
+            O=block(network.padded_outputs),
             keep=keep,
             varying=varying,
             trace=trace,
-            precision=precision(),
+            precision=precision(dtype),
         )
 
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
@@ -201,82 +254,108 @@ class FusedProgram(Program):
         return self.scored(outputs[..., : self.network.outputs], batch)
 
 
-def on_chip(size: int) -> int:
-    """The least power of two that a product takes: at least 16."""
-    return max(16, 1 << (size - 1).bit_length())
-
-
-@functools.cache
-def precision() -> str:
+def precision(dtype: torch.dtype) -> str:
     """The precision of the kernels' products; Triton's interpreter, where numpy multiplies, has only one."""
     import triton
 
-    return "ieee" if triton.knobs.runtime.interpret else PRECISION
+    return "ieee" if dtype != torch.float32 or triton.knobs.runtime.interpret else PRECISION
 
 
 class Pass:
     """The kernels on one batch, and what they leave for each other."""
 
-    def __init__(self, kind: str, shape: Shape, flat: Tensor, batch: Batch) -> None:
+    def __init__(self, program: FusedProgram, rows: Tensor, batch: Batch, keep: bool, trace: bool) -> None:
         from bench.engines import triton_kernels  # not at the top: where no kernel runs there may be no Triton
 
-        self.kernels: Any = triton_kernels
-        self.shape = shape
-        self.lstm = kind == "lstm"
-        self.warps = 8 if self.lstm or shape.H > 64 else 4
-        self.flat, self.inputs = aligned(flat.detach()), aligned(batch.inputs)
+        self.common: Any = triton_kernels
+        self.own, self.source = program.kernels.module, program.kernels.source
+        self.network = program.network
+        self.shape = program.shape(keep, batch.lengths is not None, trace, rows.dtype)
+        weights, units = FOUR_WARPS
+        self.warps = 4 if self.source.weights <= weights and self.network.cell.hidden <= units else 8
+        self.rows, self.inputs = aligned(rows), aligned(batch.inputs)
         self.lengths = None if batch.lengths is None else aligned(batch.lengths)
         self.replicas, self.sequences = batch.inputs.shape[:2]
-        self.tiles = self.replicas, -(-self.sequences // self.kernels.TILE.value)
-        self.states = self._rows(shape.kept, shape.width)
-        self.alive = torch.empty(self.tiles, dtype=torch.bool, device=flat.device)
-        if self.lstm:
-            steps = shape.steps if shape.keep else 0
-            self.gates, self.cells = self._rows(steps, 4 * shape.width), self._rows(steps, shape.width)
-
-    def _rows(self, steps: int, columns: int) -> Tensor:
-        return self.flat.new_empty(self.replicas, self.sequences, steps, columns)
+        self.tiles = self.replicas, -(-self.sequences // self.common.TILE.value)
+        self.kept = rows.new_empty(self.replicas, self.sequences, self.shape.kept, self.shape.columns)
+        self.alive = torch.empty(self.tiles, dtype=torch.bool, device=rows.device)
 
     def forward(self) -> Tensor:
         """Outputs of the steps that are read, [R, B, S, padded O]; `alive` tells of every tile of sequences."""
-        given = self.flat, self.inputs, self.lengths, self.states
-        if self.lstm:
-            self._launch("lstm_forward", self.tiles, *given, self.gates, self.cells, self.alive, self.sequences)
-        else:
-            self._launch("elman_forward", self.tiles, *given, self.alive, self.sequences)
-        outputs = self._rows(self.shape.read, self.shape.outputs)
-        blocks = -(-self.sequences * self.shape.read // self.kernels.UNITS.value)
-        self._launch("readout", (self.replicas, blocks), self.flat, self.states, outputs, self.sequences)
+        given = self.rows, self.inputs, self.lengths, self.kept, self.alive, self.sequences
+        self._launch(self.own.forward, self.tiles, *given)
+        outputs = self.rows.new_empty(self.replicas, self.sequences, self.shape.read, self.shape.outputs)
+        blocks = -(-self.sequences * self.shape.read // self.common.UNITS.value)
+        read = self.rows, self.kept, outputs, self.sequences
+        self._launch(self.common.readout, (self.replicas, blocks), *read)
         return outputs
 
     def backward(self, d_outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """After `forward`: the gradient [R, P]; if asked for, ||.||^2 of the parts of the state, [parts, R, B, T]."""
+        """After `forward`: gradient of the rows; if asked for, ||.||^2 of the parts of the state, [parts, R, B, T]."""
         shape, d_outputs = self.shape, aligned(d_outputs)
-        parts = (2 if self.lstm else 1) if shape.trace else 0
-        squares = d_outputs.new_empty(parts, *self.states.shape[:3], dtype=torch.float64)
-        if self.lstm:
-            deltas = self.gates  # in place, for nobody asks for the gates any more
-            kernel, given = "lstm_backward", (self.flat, self.cells, d_outputs, deltas, squares)
-        else:
-            deltas = torch.empty_like(self.states)
-            kernel, given = "elman_backward", (self.flat, self.states, d_outputs, deltas, squares)
-        self._launch(kernel, self.tiles, *given, self.sequences)
-
-        gradient = torch.zeros_like(self.flat)
-        steps, heights, width = self.sequences * shape.steps, deltas.shape[-1], shape.width
-        reads = self.sequences * shape.read
-        for left, right, sums in (
-            (deltas, self.states, Sums(steps, shape.steps, -1, heights, width, shape.W_hh, None)),
-            (deltas, self.inputs, Sums(steps, shape.steps, 0, heights, shape.inputs, shape.W_xh, shape.b)),
-            (d_outputs, self.states, Sums(reads, shape.read, shape.first, shape.outputs, width, shape.W_hy, shape.b_y)),
-        ):
-            grid = self.replicas, -(-sums.heights // self.kernels.UNITS.value), -(-sums.widths // sums.block)
-            self._launch("outer_products", grid, left, right, gradient, sums, warps=4)
+        parts = len(self.network.cell.states) if shape.trace else 0
+        squares = d_outputs.new_empty(parts, *self.kept.shape[:3], dtype=torch.float64)
+        partial = self.rows.new_empty(*self.tiles, self.source.sums)
+        given = self.rows, self.inputs, self.lengths, self.kept, d_outputs, squares, partial, self.sequences
+        self._launch(self.own.backward, self.tiles, *given)
+        gradient = torch.zeros_like(self.rows)
+        for tile in partial.unbind(1):
+            for start, column, count in self.source.summed:
+                gradient[:, start : start + count] += tile[:, column : column + count]
+        for product in self.source.gathered:
+            of_input = product.left is None
+            sums = Sums(
+                rows=self.sequences * shape.steps,
+                span=shape.steps,
+                first=-1 if product.earlier else 0,
+                left=product.deltas,
+                left_pitch=shape.columns,
+                blocks=product.blocks,
+                every=padded(product.units, MULTIPLE),
+                units=product.units,
+                right=product.left or 0,
+                right_pitch=self.network.inputs if of_input else shape.columns,
+                widths=product.count,
+                loaded=product.count if of_input else padded(product.count, MULTIPLE),
+                weight=product.weight,
+                apart=product.apart,
+                down=product.strides[1],
+                across=product.strides[0],
+                bias=product.bias,
+                biases_apart=product.biases_apart,
+            )
+            self._gather(self.kept, self.inputs if of_input else self.kept, gradient, sums)
+        readout = Sums(
+            rows=self.sequences * shape.read,
+            span=shape.read,
+            first=shape.first,
+            left=0,
+            left_pitch=shape.outputs,
+            blocks=1,
+            every=shape.outputs,
+            units=self.network.outputs,
+            right=0,
+            right_pitch=shape.columns,
+            widths=shape.hidden,
+            loaded=shape.width,
+            weight=shape.W_hy,
+            apart=0,
+            down=shape.width,
+            across=1,
+            bias=shape.b_y,
+            biases_apart=0,
+        )
+        self._gather(d_outputs, self.kept, gradient, readout)
         return gradient, squares
 
-    def _launch(self, name: str, grid: tuple[int, ...], *arguments: Any, warps: int | None = None) -> None:
-        with torch.cuda.device_of(self.flat):
-            launch(getattr(self.kernels, name), grid, warps or self.warps, *arguments, self.shape)
+    def _gather(self, left: Tensor, right: Tensor, gradient: Tensor, sums: Sums) -> None:
+        heights = sums.blocks * sums.every
+        grid = self.replicas, -(-heights // self.common.UNITS.value), -(-sums.widths // sums.block)
+        self._launch(self.common.outer_products, grid, left, right, gradient, sums, warps=4)
+
+    def _launch(self, kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int | None = None) -> None:
+        with torch.cuda.device_of(self.rows):
+            launch(kernel, grid, warps or self.warps, *arguments, self.shape)
 
 
 def aligned(tensor: Tensor) -> Tensor:

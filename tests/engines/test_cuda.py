@@ -21,7 +21,10 @@ from tests.engines.test_engines import START, TASKS, assert_close, example
 GPU = torch.device("cuda")
 ENGINES = {"fused": Fused(), "graphed": Graphed(), "batched": Batched(), "library": Library(tf32=False)}  # none in TF32
 CELLS = ("tanh", "irnn", "lstm", "gru")
-FUSED = [("tanh", 10), ("tanh", 64), ("tanh", 100), ("irnn", 100), ("irnn", 128), ("lstm", 33), ("lstm", 64)]
+FUSED = [
+    *(("tanh", 10), ("tanh", 64), ("tanh", 100), ("irnn", 100), ("irnn", 128), ("lstm", 33), ("lstm", 64)),
+    *(("gru", 64), ("lem", 50), ("lru", 128), ("layer_norm_tanh", 100), ("antisymmetric", 64)),
+]
 
 pytestmark = [
     pytest.mark.cuda,
@@ -48,7 +51,7 @@ def supporting(network):
 
 
 @pytest.mark.parametrize("task_name", TASKS)
-@pytest.mark.parametrize(("cell_name", "hidden"), [*FUSED, ("lstm", 128), ("gru", 64)])
+@pytest.mark.parametrize(("cell_name", "hidden"), [*FUSED, ("lstm", 128), ("gru", 128)])
 def test_every_engine_agrees_with_eager_in_float64(cell_name, hidden, task_name):
     network, task, flat, batch = setting(cell_name, task_name, hidden)
     eager = Eager().program(network, task)

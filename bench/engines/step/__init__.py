@@ -1,1 +1,1 @@
-"""From the `step` of a cell to C: tracing, differentiation, and the text of one step forward and back."""
+"""From the `step` of a cell to C or Triton: tracing, differentiation, and the text of one step forward and back."""

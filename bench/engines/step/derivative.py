@@ -31,6 +31,12 @@ class Backward:
     openings: tuple[tuple[tuple[Node, Matrix], ...], ...]
     operands: dict[int, Node]
 
+    @property
+    def roots(self) -> list[Node]:
+        """All that is asked for."""
+        past = [node for node in self.past if node is not None]
+        return [*self.totals, *self.deltas.values(), *past, *self.operands.values()]
+
 
 def differentiated(step: Step) -> Backward:
     """The way back through a step."""

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Unsupported(Exception):
-    """Why a step cannot be turned into C."""
+    """Why a step cannot be turned into C or Triton."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
-"""What is done to numbers one by one: in C on vectors, in torch, and the derivative of each.
+"""What is done to numbers one by one: in C and Triton on vectors, in torch, and the derivative of each.
 
-A new operation is one line of `TABLE`; the tests hold each line's three columns against one another.
+A new operation is one line of `TABLE`; the tests hold each line's columns against one another. Functions that a text
+calls stand in `kernel/functions.h` and `triton_functions.py`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ Number = Node | float
 class Operation:
     """One way to make a number from numbers.
 
-    c: on vectors; {0}, {1} stand for its inputs. torch: the same on tensors.
+    text: on vectors, alike in C and in Triton; {0}, {1} stand for its inputs. torch: the same on tensors.
     derivative: from (d, y, *inputs), d = dL/dy, to dL/d(each input); None where there is none.
     costly: whether a result is rather kept for the way back than computed again.
     condition: whether the result is yes or no. row: C that does it to a whole row in memory, where that is faster than
     together with others: a long chain of operations for each vector, so that several are done side by side.
     """
 
-    c: str
+    text: str
     torch: Callable[..., Tensor]
     derivative: Callable[..., tuple[Node | None, ...]]
     costly: bool = False
@@ -139,7 +140,7 @@ TABLE: dict[str, Operation] = {
     "relu": Operation("positive({0})", torch.relu, lambda d, y, a: (where(apply("le", y, 0), 0, d),)),
     "softplus": Operation("softplus({0})", _softplus, lambda d, y, a: (mul(d, apply("sigmoid", a)),), True),
     "log_sigmoid": Operation(
-        "lesser({0}, all(0)) - logarithm_of_more(power_of_e(-absolute({0})))",
+        "-positive(-{0}) - logarithm_of_more(power_of_e(-absolute({0})))",
         torch.nn.functional.logsigmoid,
         lambda d, y, a: (mul(d, apply("sigmoid", neg(a))),),
         True,

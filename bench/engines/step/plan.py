@@ -84,7 +84,7 @@ class Plan:
     @cached_property
     def kept(self) -> list[Node]:
         """Nodes that are kept at every step, beside the states."""
-        return kept(self.step.states, self._roots_back())
+        return kept(self.step.states, self.back.roots)
 
     def kept_numbers(self, steps: int, sequences: int) -> int:
         """Numbers of one replica that are kept from the way forward."""
@@ -172,11 +172,6 @@ class Plan:
 
     # ---- back
 
-    def _roots_back(self) -> list[Node]:
-        back = self.back
-        past = [node for node in back.past if node is not None]
-        return [*back.totals, *back.deltas.values(), *past, *back.operands.values()]
-
     def _plan_back(self) -> None:
         places = self.places_back
         for node in ordered(self.step.states):
@@ -186,7 +181,7 @@ class Plan:
             places[node] = self.places[node]
         for k, node in enumerate(self.step.states):
             places[node] = [Place(f"STATE_{k}", time="after")]
-        for node in ordered(self._roots_back(), set(places)):
+        for node in ordered(self.back.roots, set(places)):
             if node.operation == "seed":
                 opened = self.opened[node.value]
                 places[node] = [Place(f"D_STATE_{node.value}") if opened else Place(f"PAST_{node.value}", time="later")]

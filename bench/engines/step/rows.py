@@ -326,4 +326,4 @@ def text(node: Node, inputs: Sequence[str]) -> str:
     """C for an operation."""
     if node.operation == "total":
         return inputs[0]
-    return operations.TABLE[node.operation].c.format(*inputs)
+    return operations.TABLE[node.operation].text.format(*inputs)

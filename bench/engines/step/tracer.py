@@ -64,9 +64,7 @@ class Tracer:
 
         def again(made: dict[Any, Any]) -> Any:
             if call not in made:
-                given = mapped(
-                    (arguments, keywords), lambda leaf: leaf.again(made) if isinstance(leaf, Weight) else leaf
-                )
+                given = mapped((arguments, keywords), lambda leaf: _again(leaf, made))
                 made[call] = function(*given[0], **given[1])
             return made[call]
 
@@ -86,9 +84,8 @@ class Tracer:
         if isinstance(tensor, Traced):
             return tensor
         alike = tensor.numel() > 0 and bool((tensor == tensor.flatten()[0]).all())
-        return Weight(
-            self, _settled(tensor), lambda made: tensor, uniform=float(tensor.flatten()[0]) if alike else None
-        )
+        uniform = float(tensor.flatten()[0]) if alike else None
+        return Weight(self, _settled(tensor), lambda made: _again(tensor, made), uniform=uniform)
 
     # ---- what depends on the input or the state
 
@@ -257,6 +254,13 @@ class Tracer:
 def _part(again: Callable[[dict[Any, Any]], Any], number: int) -> Callable[[dict[Any, Any]], Tensor]:
     """One of several results."""
     return lambda made: again(made)[number]
+
+
+def _again(leaf: Any, made: dict[Any, Any]) -> Any:
+    """What a function of weights is given: weights made anew, and a step's own tensors where the parameters are."""
+    if isinstance(leaf, Weight):
+        return leaf.again(made)
+    return leaf.to(next(iter(made.values())).device) if isinstance(leaf, Tensor) else leaf
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:
