@@ -25,6 +25,7 @@ OF_SWEEPS = {
     "memory_growth",
     "memory_foretold",
     "memory_map",
+    "memory_ranking",
     "gradient_gain",
 }  # figures of sweeps that
 # none of these made-up results holds
