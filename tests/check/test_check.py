@@ -29,7 +29,6 @@ def exact(cell):
 
 
 @pytest.mark.parametrize("cell", [cell for cell in choices("cell") if exact(cell)])
-@pytest.mark.usefixtures("quickly_compiled")
 def test_every_cell_agrees(cell):
     assert_agrees(check([f"cell={cell}", "task=adding"], 1e-6))
 
