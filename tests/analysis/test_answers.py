@@ -78,6 +78,22 @@ def test_a_level_of_shares_is_wilsons():
     assert "lstm 10/12" in found.sentence
 
 
+def test_a_seeds_share_of_several_settings_is_a_number():
+    """Of ten settings a seed, 4 against 1 diverge in every other: of ten yeses and noes that would decide nothing."""
+    rows = [
+        {"cell": cell, "seed": seed, "diverged": float(setting < count + seed % 2)}
+        for cell, count in (("tanh", 1), ("lstm", 4))
+        for seed in range(SEEDS)
+        for setting in range(10)
+    ]
+    found = read(pd.DataFrame(rows), "difference", quantity="diverged", of=LSTM, less=TANH, above=0)
+    assert found.verdict == HOLDS
+    assert (found.estimate.value, found.estimate.low) == pytest.approx((0.3, 0.3))
+    assert found.sentence.startswith("diverged: lstm 45% less tanh 15%: 0.30 ")
+    level = read(pd.DataFrame(rows), "level", quantity="diverged", of=LSTM, above=0.3, below=0.6)
+    assert 0.39 <= level.estimate.low <= 0.45 <= level.estimate.high <= 0.51
+
+
 def test_a_difference_of_numbers_is_paired_by_seed():
     """Groups that lie far apart seed by seed and overlap as a whole; shuffled, the difference is drowned."""
     base = [float(k) for k in range(SEEDS)]

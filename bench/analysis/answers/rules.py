@@ -58,6 +58,11 @@ class Sample:
     def n(self) -> int:
         return len(self.values)
 
+    @property
+    def yes_or_no(self) -> bool:
+        """Whether each seed has one answer; the share of several is a number like any other."""
+        return bool(self.values.isin([0, 1]).all())
+
     def share(self) -> str:
         """`irnn 9/10`, or the share where several runs of a seed count as one."""
         count = self.values.sum()
@@ -143,16 +148,22 @@ class Rule(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Level(Rule):
-    """The typical value of a group over seeds, with its bootstrap interval; of a yes or no its share, with Wilson's."""
+    """The typical value of a group over seeds, with its bootstrap interval; of a yes or no its share, with Wilson's.
+
+    Where several settings are taken together, a seed's share of them is a number.
+    """
 
     of: Where
 
     def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
         sample = self.sample(runs, self.of)
         if self.quantity in SHARES:
+            told = f"{self.quantity}: {sample.share()}"
+            if not sample.yes_or_no:
+                return _over(sample.values, self), told
             count = sample.values.sum()
             low, high = (float(end) for end in wilson(count, sample.n))
-            return Estimate(count / sample.n, low, high, sample.n), f"{self.quantity}: {sample.share()}"
+            return Estimate(count / sample.n, low, high, sample.n), told
         return _over(sample.values, self), f"{self.quantity}: {sample.name}{sample.chosen}"
 
 
@@ -160,7 +171,8 @@ class Level(Rule):
 class Difference(Rule):
     """One group less another: of shares, with Newcombe's interval; of numbers, the typical difference of pairs.
 
-    of, less: the two groups. Numbers are paired by seed, and the interval is a bootstrap over these pairs.
+    of, less: the two groups. Numbers are paired by seed, and the interval is a bootstrap over these pairs; so are a
+    seed's shares of several settings that are taken together.
     """
 
     of: Where
@@ -168,11 +180,15 @@ class Difference(Rule):
 
     def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
         a, b = self.sample(runs, self.of), self.sample(runs, self.less)
+        pairs = (a.values - b.values).dropna()
         if self.quantity in SHARES:
+            told = f"{self.quantity}: {a.share()} less {b.share()}"
+            if not (a.yes_or_no and b.yes_or_no):
+                return _over(pairs, self), told
             low, high = share_difference((a.values.sum(), a.n), (b.values.sum(), b.n))
             found = Estimate(a.values.mean() - b.values.mean(), low, high, min(a.n, b.n))
-            return found, f"{self.quantity}: {a.share()} less {b.share()}"
-        return _over((a.values - b.values).dropna(), self), f"{self.quantity}: {a.number()} less {b.number()}"
+            return found, told
+        return _over(pairs, self), f"{self.quantity}: {a.number()} less {b.number()}"
 
 
 @dataclass(frozen=True, kw_only=True)
