@@ -59,7 +59,7 @@ def test_the_page_has_the_answer_the_figure_n_the_cost_and_the_command(made, sto
     assert gallery.draw("mine", load(made), tmp_path) == drawn
     assert set((tmp_path / "results").iterdir()) == set(drawn)
     page = gallery.gallery([("mine", stored)], tmp_path)
-    assert "| [mine](#mine) | Does an LSTM solve what tanh does not? | holds |" in page
+    assert "| [mine](#mine) | Does an LSTM solve what tanh does not? | holds | 2 of 2 |" in page
     assert "## mine\n\n**Does an LSTM solve what tanh does not?** *holds*: it solves it more often.\n" in page
     assert (
         "- holds: more (solved: lstm 10/10 less tanh 0/10: 1.0 [0.61, 1.0], n = 10 seeds, predicted above 0.3)" in page

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.analysis.answers.answer import NoSuchQuestion, answer, question
 from bench.analysis.answers.behind import figures
+from bench.analysis.answers.rules import HOLDS
 from bench.analysis.report.claims import claims
 from bench.analysis.table import shortened
 from bench.runs.tables import Tables
@@ -41,8 +42,12 @@ def _answers(stored: Sequence[tuple[str, Tables]]) -> list[str]:
             asked = question(name)
         except NoSuchQuestion:
             continue
-        rows.append(f"| [{name}](#{name}) | {asked.question} | {answer(asked, results).verdict} |")
-    return ["| experiment | question | the prediction |", "|---|---|---|", *rows, ""] if rows else []
+        told = asked.question.replace("|", "\\|")
+        found = answer(asked, results)
+        hold = sum(verdict == HOLDS for _, verdict, _ in found.parts)
+        rows.append(f"| [{name}](#{name}) | {told} | {found.verdict} | {hold} of {len(found.parts)} |")
+    head = ["| experiment | question | the prediction | its parts that hold |", "|---|---|---|---|"]
+    return [*head, *rows, ""] if rows else []
 
 
 def section(name: str, results: Tables, folder: Path) -> str:
