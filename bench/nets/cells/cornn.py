@@ -25,6 +25,10 @@ class CoRNN(Cell):
     In the paper h is y, W_hh is W, W_zh a calligraphic W and W_xh is V. The damping is that of the step before (the
     paper's n-bar = n - 1), as in its code; the step is stable where dt epsilon <= 1 and dt^2 gamma is well below 4.
 
+    Without recurrent weights a unit forgets by |l| a step, l the larger eigenvalue of [[1 - dt^2 gamma,
+    dt (1 - dt epsilon)], [-dt gamma, 1 - dt epsilon]]: .72 with the constants of the authors' code for adding, which
+    leaves 1e-14 after 100 steps; small starts have to grow until the weights hold what these lose.
+
     dt: length of a step, > 0, in units of time. gamma: square of the frequency without damping, >= 0, per time^2.
     epsilon: damping, >= 0, per time.
     """

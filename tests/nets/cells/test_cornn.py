@@ -33,3 +33,19 @@ def test_one_oscillator_moves_as_its_differential_equation_says(steps, tolerance
     decay = np.exp(-epsilon * t / 2)
     exact = force / gamma * (1 - decay * (np.cos(omega * t) + epsilon / (2 * omega) * np.sin(omega * t)))
     assert np.abs(h - exact).max() < tolerance * np.abs(exact).max()
+
+
+def test_a_unit_without_recurrent_weights_forgets_by_the_larger_eigenvalue_a_step():
+    """The constants of the authors' code for adding."""
+    dt, gamma, epsilon = 0.06, 66.0, 15.0
+    cell, weights = drawn("cornn", hidden=1, dt=dt, gamma=gamma, epsilon=epsilon)
+    for weight in weights.values():
+        weight.zero_()
+    state = (torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
+    left = [1.0]
+    for _ in range(30):
+        state = cell.step(weights, torch.zeros(1, 3, dtype=torch.float64), state)
+        left.append(float(state[0]))
+    one_step = [[1 - dt**2 * gamma, dt * (1 - dt * epsilon)], [-dt * gamma, 1 - dt * epsilon]]
+    assert left[-1] / left[-2] == pytest.approx(np.abs(np.linalg.eigvals(one_step)).max(), rel=1e-6)
+    assert left[-1] / left[-2] == pytest.approx(0.724, abs=5e-4)
