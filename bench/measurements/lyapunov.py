@@ -31,7 +31,8 @@ class Lyapunov(Measurement):
     J_t = ds_t/ds_{t-1}, s the whole state, for an LSTM h and c side by side; sigma_1 >= sigma_2 >= ... the singular
     values of the product; T the steps that all sequences have. lambda_1 is the most that a small change of the state,
     or a gradient, can grow in a step on the average of this window. It depends on the window and on no choice of
-    directions, so it is good for tasks of any length, and is not yet the net's behaviour in the long run.
+    directions, so it is good for tasks of any length, and is not yet the net's behaviour in the long run. Costs the
+    more passes the closer the singular values lie: 3 in most nets, up to 40 in a ReLU net near the identity.
 
     Columns: kind, `finite-time`; index i from 1, the largest; exponent, q05, q95: mean and quantiles over the sequences
     in which it is not -inf; lost: in how many it is, as in a ReLU net that shuts units off; unconverged: in how many it

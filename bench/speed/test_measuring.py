@@ -19,6 +19,7 @@ import torch
 
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
+from bench.speed.test_methods import said_of_cost
 from bench.training.loop import Training
 
 ROUNDS = 25
@@ -80,7 +81,7 @@ def test_training_gradient_at_every_update(benchmark, cell: str, replicas: int) 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore[no-untyped-def]
-    """At most 10 % of a run: what each set of looks that fall together takes times how often it does, over the updates.
+    """What each set of looks that fall together takes times how often it does, over the updates.
 
     Looks at one moment share what they look at (states, eigenvalues), so they are timed together.
     """
@@ -110,4 +111,5 @@ def test_all_default_measurements(benchmark, cell: str) -> None:  # type: ignore
     benchmark.extra_info.update({"sum": round(sum(shares.values()), 4)})
     benchmark.pedantic(update, rounds=1)
     parts = "; ".join(f"{n} x {' + '.join(names)} {shares[names]:.1%}" for names, n in together.items())
-    print(f"\n{benchmark.group}: {sum(shares.values()):.1%} of the updates: {parts}")
+    why = " ".join(filter(None, map(said_of_cost, map(type, watched.values()))))
+    print(f"\n{benchmark.group}: {sum(shares.values()):.1%} of the updates: {parts}. {why}")

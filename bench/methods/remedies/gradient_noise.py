@@ -16,6 +16,8 @@ from tasks.ranges import NonNegative
 class GradientNoise(Remedy):
     """g <- g + N(0, variance / (1 + n)^decay) at update n = 0, 1 ..., after clipping.
 
+    Costs as many random numbers as there are weights, half an update of a small net.
+
     variance: eta, of the first update; decay: gamma, .55 in the source.
     Source: Neelakantan et al. 2015, equation 1 (arXiv:1511.06807).
     """

@@ -23,7 +23,7 @@ class ImageRotation(Augmentation):
     """Each image of a training batch is turned about its centre by an angle uniform in [-degrees, degrees].
 
     A pixel takes what the image has at the place from which it was turned there: bilinear between the four pixels
-    around that place, black (0) outside.
+    around that place, black (0) outside. Costs four products for every pixel, half an update of a small net.
 
     degrees: the most; 0 is none.
     Source: Simard, Steinkraus & Platt 2003, "Best practices for convolutional neural networks", section 2.

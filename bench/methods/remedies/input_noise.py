@@ -21,6 +21,8 @@ from tasks.task import Task
 class InputNoise(Remedy):
     """x_t <- x_t + N(0, deviation^2), new for every step, sequence, channel and update.
 
+    Costs a random number for every number shown, half an update of a small net.
+
     deviation: in units of the input; 0 is none.
     Source: Bishop 1995, "Training with noise is equivalent to Tikhonov regularization".
     """

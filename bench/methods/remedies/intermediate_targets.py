@@ -20,7 +20,7 @@ class IntermediateTargets(Remedy):
 
     The gradient has a short way to each step that matters, beside the long one from the last. In training only: judged
     is the task as it is. Where lengths vary the mean is over the steps that all sequences have, up to each one's own
-    last.
+    last. Costs a readout and a loss at every step, by autograd, where the task itself has them at the last alone.
 
     weight: of the added term, in units of the loss.
     Source: the idea of deep supervision along time, as in Lee et al. 2015, "Deeply-supervised nets" (arXiv:1409.5185),

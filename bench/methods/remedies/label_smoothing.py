@@ -18,6 +18,7 @@ class LabelSmoothing(Remedy):
     """The target of K classes is 1 - share + share/K at the right one and share/K at the others.
 
     L <- (1 - share) L + share mean_k (-ln softmax(y)_k). The net is judged by its task's own loss.
+    Costs a loss by autograd between a kernel's way there and back, which counts where sequences are short.
 
     Refuses a task whose answer is a number.
     Source: Szegedy et al. 2016, section 7 (arXiv:1512.00567).

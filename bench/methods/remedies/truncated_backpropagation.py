@@ -15,7 +15,7 @@ class TruncatedBackpropagation(Remedy):
     g = sum over stretches (e - k1, e] of d(sum of l_t in the stretch)/dw, with the state at step e - k2 held constant.
     With k1 = k2 = k the sequence is cut into pieces of k steps; with k1 = 1 every loss goes back through k2 steps; with
     k2 no less than the sequence this is the gradient. No dependence longer than k2 is learned but by what the state
-    happens to carry. `eager` trains it, at the cost of k2 / k1 passes back.
+    happens to carry. Costs k2 / k1 passes back, all of `eager`.
 
     k1, k2: in time steps, k1 <= k2.
     Source: Williams & Peng 1990, "An efficient gradient-based algorithm for on-line training of recurrent network
