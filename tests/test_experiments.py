@@ -6,9 +6,11 @@ from itertools import groupby
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
+from bench.jobs.lines import lines
 from bench.sweep.sweeper import union
 from tests.conftest import choices
 
@@ -16,8 +18,8 @@ from tests.conftest import choices
 def jobs(name, *arguments):
     """The command lines that an experiment comes to."""
     with initialize_config_module("conf", version_base="1.3"):
-        sets = compose("config", overrides=[f"experiment={name}"]).sweep
-    return union(list(sets), [f"experiment={name}", *arguments], OverridesParser.create())
+        sweep = OmegaConf.to_container(compose("config", overrides=[f"experiment={name}"]).sweep)
+    return union([line.words for line in lines(sweep)], [f"experiment={name}", *arguments], OverridesParser.create())
 
 
 def fields(job):

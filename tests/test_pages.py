@@ -13,12 +13,15 @@ import yaml
 
 import bench
 from bench.__main__ import main
+from bench.analysis.experiments import described
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
+from bench.jobs.lines import lines
 from bench.sweep import call, planning
 from bench.sweep.executors import InThisProcess
 from bench.sweep.launcher import PackLauncher
 from bench.sweep.sweeper import UnionSweeper
+from docs.hooks import recommendations
 from docs.notebook import pictures
 from tests.analysis.conftest import make_up
 from tests.conftest import NOTEBOOKS, PAGES, ROOT, WRITTEN, choices, text_of
@@ -28,7 +31,7 @@ SMALL = [
     *("task.length=8", "batch_size=2", "updates=3", "evaluation.sequences=4", "evaluation.final=4", "seed=0"),
     *("clipping.threshold=1", "hydra.launcher.where=here"),
 ]
-RECOMMENDED = yaml.safe_load((ROOT / "docs" / "recommendations.yaml").read_text(encoding="utf-8"))
+RECOMMENDED = lines(described("recommendations")["sweep"])
 GENERATED = ("reference/components.md", "reference/recommendations.md")
 
 
@@ -141,14 +144,19 @@ def test_other_commands_have_the_options_that_are_shown(command, capsys):
         assert option in said
 
 
-@pytest.mark.parametrize("override", [one for pairs in RECOMMENDED.values() for one in pairs.values()])
-def test_a_recommendation_is_composed_and_checked(override):
-    assert checked_job(composed(*shlex.split(override), "device=cpu"))
+@pytest.mark.parametrize("line", RECOMMENDED, ids=lambda line: " ".join(line.own))
+def test_a_recommendation_is_composed_and_checked(line):
+    assert checked_job(composed("experiment=recommendations", *line.fixed, "device=cpu"))
 
 
-def test_every_remedy_and_clipping_rule_is_recommended_by_somebody():
-    said = " ".join(one for pairs in RECOMMENDED.values() for one in pairs.values())
-    for name in choices("remedies"):
-        assert f"remedies=[{name}]" in said
-    for name in set(choices("clipping")) - {"none"}:
-        assert f"clipping={name}" in said
+def test_every_cell_remedy_and_clipping_rule_is_recommended_by_somebody():
+    said = {word for line in RECOMMENDED for word in line.own}
+    assert {f"remedies=[{name}]" for name in choices("remedies")} <= said
+    for group in ("clipping", "cell"):
+        assert {f"{group}={name}" for name in set(choices(group)) - {"linear"}} <= said
+
+
+def test_every_recommendation_has_what_came_of_it():
+    rows = [row.split(" | ") for row in recommendations().splitlines() if row.startswith("| `") and "..." not in row]
+    assert [row[0] for row in rows] == [f"| `{' '.join(line.own)}`" for line in RECOMMENDED]
+    assert all(re.match("[0-5]/5, ", row[2]) for row in rows)

@@ -14,10 +14,11 @@ from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bench.jobs.errors import ConfigError
 from bench.jobs.groups import Groups
+from bench.jobs.lines import lines
 from bench.sweep.launcher import PackLauncher
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class RunsFailed(RuntimeError):
 
 
 class UnionSweeper(Sweeper):
-    """Runs the union of `sweep:`, a list of command lines, without duplicates.
+    """Runs the union of `sweep:`, command lines in a list or under headings, without duplicates.
 
     A key on the command line replaces the same key in every set: `experiment=quick seed=0` has one seed. Without
     `sweep:` this is Hydra's own product of the command line.
@@ -55,12 +56,8 @@ class UnionSweeper(Sweeper):
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """The jobs of the experiment's sets and the command line. Raises ConfigError on sets that are none."""
         assert self.config is not None
-        sets = self.config.get("sweep") or []
-        if isinstance(sets, str) or not isinstance(sets, Sequence) or not all(isinstance(line, str) for line in sets):
-            raise ConfigError(
-                f"sweep={sets}: must be a list of command lines, such as ['cell=tanh,irnn seed=range(5)']"
-            )
-        return union(sets, arguments, self.parser)
+        sweep = OmegaConf.to_container(self.config, resolve=False).get("sweep") or []  # type: ignore[union-attr]
+        return union([line.words for line in lines(sweep)], arguments, self.parser)
 
     def launched(self, jobs: list[list[str]]) -> object:
         """What the jobs return. Raises RunsFailed if some runs could not be carried out; jobs may share a run."""
@@ -76,7 +73,7 @@ class UnionSweeper(Sweeper):
         return returns
 
 
-def union(sets: Iterable[str], arguments: Sequence[str], parser: OverridesParser) -> list[list[str]]:
+def union(sets: Iterable[Sequence[str]], arguments: Sequence[str], parser: OverridesParser) -> list[list[str]]:
     """The jobs of the sets (one empty set if there is none) with the command line `arguments`, in order, each once.
 
     Raises ConfigError if a set or a sweep makes no sense.
@@ -84,18 +81,11 @@ def union(sets: Iterable[str], arguments: Sequence[str], parser: OverridesParser
     given = parser.parse_overrides(list(arguments))
     taken = {override.key_or_group for override in given}
     jobs: dict[tuple[str, ...], None] = {}
-    for line in sets or [""]:
-        own = [override for override in parser.parse_overrides(_words(line)) if override.key_or_group not in taken]
+    for words in sets or [()]:
+        own = [override for override in parser.parse_overrides(list(words)) if override.key_or_group not in taken]
         for job in product([*given, *own]):
             jobs.setdefault(tuple(job))
     return [list(job) for job in jobs]
-
-
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise ConfigError(f"sweep: {line}: {error}") from None
 
 
 def product(overrides: Iterable[Override]) -> Iterable[list[str]]:

@@ -41,7 +41,7 @@ DRY = "hydra.launcher.dry_run=true"
 
 
 def test_union_of_products_without_duplicates():
-    jobs = union(["a=1 b=1,2", "a=1,3 b=2"], ["seed=0,1"], PARSER)
+    jobs = union([["a=1", "b=1,2"], ["a=1,3", "b=2"]], ["seed=0,1"], PARSER)
     assert jobs == [
         *(["seed=" + s, "a=1", "b=" + b] for s in "01" for b in "12"),
         *(["seed=" + s, "a=3", "b=2"] for s in "01"),
@@ -49,7 +49,7 @@ def test_union_of_products_without_duplicates():
 
 
 def test_command_line_replaces_a_key_of_every_set():
-    assert union(["a=1 seed=range(3)", "a=2 seed=range(3)"], ["seed=7"], PARSER) == [
+    assert union([["a=1", "seed=range(3)"], ["a=2", "seed=range(3)"]], ["seed=7"], PARSER) == [
         ["seed=7", "a=1"],
         ["seed=7", "a=2"],
     ]

@@ -68,10 +68,11 @@ def questions() -> list[str]:
 
 
 def shipped() -> list[str]:
-    """Experiments whose results come with the suite: what asks something, and recipes that have a small form, in it."""
-    there, asking = experiments(), questions()
+    """Experiments whose results come with the suite: what asks something or names its lines, recipes in small form."""
+    there = experiments()
     small = [name for name in there if name.endswith("_cpu")]
-    return [name for name in there if name in small or (name in asking and f"{name}_cpu" not in small)]
+    telling = [*questions(), *(name for name in there if isinstance(_whole(name).get("sweep"), Mapping))]
+    return [name for name in there if name in small or (name in telling and f"{name}_cpu" not in small)]
 
 
 def question(experiment: str) -> Question:

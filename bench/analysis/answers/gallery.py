@@ -51,16 +51,20 @@ def _answers(stored: Sequence[tuple[str, Tables]]) -> list[str]:
 
 
 def section(name: str, results: Tables, folder: Path) -> str:
-    """An experiment\'s question, answer, figure and costs, or beside what its sources say what these runs came to."""
+    """An experiment's question, answer, figure and costs, or beside what its sources say what these runs came to."""
+    lines = [f"## {name}\n", *_said(name, results), *_shown(name, folder)]
+    return "\n".join([*lines, f"{cost(results)}. `python -m bench experiment={name}`\n"])
+
+
+def cost(results: Tables) -> str:
+    """Runs, seeds, sequences, core hours and commit of some results."""
     runs = results.runs
     noted = results.environments.get("commit", pd.Series(dtype=str)).dropna()
     commits = sorted({str(commit)[:12] for commit in noted})
-    cost = (
+    return (
         f"{len(runs)} runs, {runs.groupby('seed').ngroups} seeds, {shortened(runs['sequences'].sum())} sequences, "
         f"{runs['seconds'].sum() / 3600:.2g} core hours; commit {', '.join(commits) or 'unknown'}"
     )
-    lines = [f"## {name}\n", *_said(name, results), *_shown(name, folder)]
-    return "\n".join([*lines, f"{cost}. `python -m bench experiment={name}`\n"])
 
 
 def draw(name: str, results: Tables, folder: Path) -> list[Path]:
