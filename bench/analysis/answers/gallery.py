@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +11,7 @@ import pandas as pd
 from bench.analysis.answers.answer import NoSuchQuestion, answer, question
 from bench.analysis.answers.behind import figures
 from bench.analysis.answers.rules import HOLDS
+from bench.analysis.experiments import described
 from bench.analysis.report.claims import claims
 from bench.analysis.table import shortened
 from bench.runs.tables import Tables
@@ -105,6 +106,8 @@ def _said(name: str, results: Tables) -> list[str]:
         ]
     except NoSuchQuestion:
         beside = claims(results.runs)
+        if isinstance(described(name).get("sweep"), Mapping):  # named lines have a page of their own
+            return [f"[What came of every line](reference/{name}.md).\n"]
         return [*(f"- {one['source']}: {one['says']} Here: {one['got']}{_differs(one)}." for one in beside), ""]
 
 
