@@ -653,6 +653,16 @@ def test_gradient_gain_is_the_slope_of_the_probe_with_what_is_predicted_of_linea
     assert lines
 
 
+def test_what_lies_along_x_is_no_line(tables, monkeypatch):
+    """Three cells at three gains are nine settings and three lines."""
+    monkeypatch.setattr("bench.analysis.figures.figure.MOST_LINES", 3)
+    assert draw(gradient_gain, tables).figure
+    monkeypatch.setattr("bench.analysis.figures.figure.MOST_LINES", 2)
+    with pytest.raises(NothingToDraw, match="3 settings are more than lines can tell apart"):
+        draw(gradient_gain, tables)
+    assert draw(memory_ranking, tables).figure  # has a row for each
+
+
 def test_gradient_gain_needs_runs_of_several_gains(tables):
     with pytest.raises(NothingToDraw, match=re.escape(STD)):
         gradient_gain(tables)

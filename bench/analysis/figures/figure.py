@@ -26,11 +26,14 @@ class Figure:
     """A kind of figure: called with results, it draws them.
 
     needs: the tables without which there is none. place: its rank in a report, where figures stand in ascending order.
-    many: whether it can tell apart more levels of the hue than there are colours.
+    many: whether it can tell apart more levels of the hue than there are colours. along: the setting that lies along
+    its x axis, and so is in no label, where the runs have it.
     """
 
-    def __init__(self, draw: Callable[[Facets], Plot], needs: tuple[str, ...], place: float, many: bool) -> None:
-        self.draw, self.needs, self.place, self.many = draw, needs, place, many
+    def __init__(
+        self, draw: Callable[[Facets], Plot], needs: tuple[str, ...], place: float, many: bool, along: str
+    ) -> None:
+        self.draw, self.needs, self.place, self.many, self.along = draw, needs, place, many, along
         self.name = self.__name__ = draw.__name__
         self.__doc__ = draw.__doc__
 
@@ -62,6 +65,8 @@ class Figure:
 
         Raises NothingToDraw if a table is missing, or where there are more lines than it can tell apart.
         """
+        if self.along in facets.results.runs:
+            facets = facets.along(self.along)
         lines = len(levels(facets.runs[facets.hue]))
         if lines > MOST_LINES and not self.many:
             raise NothingToDraw(f"{lines} settings are more than lines can tell apart; see the figure scores")
@@ -72,9 +77,11 @@ class Figure:
             return self.draw(facets)
 
 
-def figure(*needs: str, place: float = LAST, many: bool = False) -> Callable[[Callable[[Facets], Plot]], Figure]:
-    """Let a function of `Facets` be a figure of the report; `needs`, `place` and `many` as `Figure` has them."""
-    return lambda draw: Figure(draw, needs, place, many)
+def figure(
+    *needs: str, place: float = LAST, many: bool = False, along: str = ""
+) -> Callable[[Callable[[Facets], Plot]], Figure]:
+    """Let a function of `Facets` be a figure of the report; `needs` and the others as `Figure` has them."""
+    return lambda draw: Figure(draw, needs, place, many, along)
 
 
 def all_figures(packages: Iterable[str] = ()) -> list[Figure]:

@@ -22,7 +22,7 @@ STD = "initializer.recurrent.std"
 PREDICTED = {"identity": ("ln g", DASHED, 0.0), "relu": ("ln(g/√2)", DOTTED, -np.log(2) / 2)}
 
 
-@figure("gradient_through_time", "spectrum", place=67)
+@figure("gradient_through_time", "spectrum", place=67, along=STD)
 def gradient_gain(facets: Facets) -> Plot:
     """Growth of the gradient per step back at the start against the gain of the recurrent weights.
 
@@ -31,7 +31,6 @@ def gradient_gain(facets: Facets) -> Plot:
     """
     if STD not in facets.results.runs or facets.results.runs[STD].nunique() < 2:
         raise NothingToDraw(f"these results hold no runs that differ in {STD}")
-    facets = facets.along(STD)
     known_activation = "cell.activation" in facets.runs
     gradients = queries.gradients_at_ends(facets.results)
     rates = decay(gradients[(gradients["update"] == 0) & (gradients["state"] == "h")])[["run", "decay_rate"]]

@@ -32,10 +32,10 @@ ROW_SPREAD = 0.6  # of the distance between names, what the marks of one take
 DARK = 0.6  # share from which on a number is white
 
 
-@figure(place=168)
+@figure(place=168, many=True, along=LENGTH)
 def memory_ranking(facets: Facets) -> Plot:
     """T50 with its interval for each setting, the longest memory on top."""
-    facets = _by_length(facets)
+    _require_lengths(facets)
     data = memory_lengths(by_length(facets.runs, facets.by), facets.by)
     data = data.astype({key: facets.runs[key].dtype for key in facets.by})
     edges = data["shortest"].min() / OUTSIDE, data["longest"].max() * OUTSIDE
@@ -81,10 +81,10 @@ def memory_ranking(facets: Facets) -> Plot:
     return Plot("memory_ranking", panels.figures, data, caption, alt, "How far back does each learn?", details)
 
 
-@figure(place=172)
+@figure(place=172, along=LENGTH)
 def memory_growth(facets: Facets) -> Plot:
     """Updates to solve the task by its length, with the exponent of a power law."""
-    facets = _by_length(facets)
+    _require_lengths(facets)
     solved = facets.runs.dropna(subset=["solved_at"])
     solved = solved[solved["solved_at"] > 0].assign(length=solved[LENGTH].astype(float))
     if solved.empty or solved["length"].nunique() < 2:
@@ -113,10 +113,10 @@ def memory_growth(facets: Facets) -> Plot:
     return Plot("memory_growth", panels.figures, data, caption, alt, title, details)
 
 
-@figure("gradient_through_time", place=174)
+@figure("gradient_through_time", place=174, many=True, along=LENGTH)
 def memory_foretold(facets: Facets) -> Plot:
     """T50 against the half-life of the gradient before anything is learned, a point for each setting."""
-    facets = _by_length(facets)
+    _require_lengths(facets)
     probes = queries.probes(facets.results)
     starts = decay(probes[probes["update"] == 0]) if "log_norm" in probes else pd.DataFrame()
     if starts.empty:
@@ -157,10 +157,10 @@ def memory_foretold(facets: Facets) -> Plot:
     return Plot("memory_foretold", panels.figures, data, caption, alt, title, details)
 
 
-@figure(place=176, many=True)
+@figure(place=176, many=True, along=LENGTH)
 def memory_map(facets: Facets) -> Plot:
     """Share of runs that solved over length and clipping, a field each."""
-    facets = _by_length(facets)
+    _require_lengths(facets)
     rates = by_length(facets.runs, facets.by)
     if not 2 <= rates[facets.row].nunique() <= MOST_ROWS:
         raise NothingToDraw(f"these results hold no 2 to {MOST_ROWS} levels of {facets.row_name}, as a map needs them")
@@ -191,15 +191,11 @@ def memory_map(facets: Facets) -> Plot:
     return Plot("memory_map", panels.figures, rates, caption, alt, title, details)
 
 
-def _by_length(facets: Facets) -> Facets:
-    """Facets along the task's length. Raises NothingToDraw unless a group was tried at two lengths or more."""
+def _require_lengths(facets: Facets) -> None:
+    """Raises NothingToDraw unless a group was tried at two lengths or more."""
     absent = NothingToDraw(f"these results hold no sweep of {LENGTH}, two lengths of a task at least")
-    if LENGTH not in facets.runs:
+    if LENGTH not in facets.runs or by_length(facets.runs, facets.by).empty:
         raise absent
-    facets = facets.along(LENGTH)
-    if by_length(facets.runs, facets.by).empty:
-        raise absent
-    return facets
 
 
 def _exponents(solved: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def time_to_solve(facets: Facets) -> Plot:
     return Plot("time_to_solve", panels.figures, data, caption, alt, title, details)
 
 
-@figure(place=170)
+@figure(place=170, along=LENGTH)
 def memory_length(facets: Facets) -> Plot:
     """Share of runs that solved by the task's length, with a fitted curve and T50, the length at which half solve.
 
@@ -111,7 +111,6 @@ def memory_length(facets: Facets) -> Plot:
     absent = NothingToDraw(f"these results hold no sweep of {LENGTH}, two lengths of a task at least")
     if LENGTH not in facets.runs:
         raise absent
-    facets = facets.along(LENGTH)
     by = facets.by
     rates = by_length(facets.runs, by)
     if rates.empty:
