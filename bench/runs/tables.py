@@ -142,21 +142,24 @@ def _part(table: pd.DataFrame, columns: Collection[str] | None, keep: Keep | Non
     return pd.concat(rows)[kept] if rows else table[kept]
 
 
-def _joined(parts: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    """The tables of several runs under each other; words as categories, NaN where a run has no such column."""
+def _joined(parts: Mapping[str, dict[str, np.ndarray]]) -> pd.DataFrame:
+    """The tables of several runs under each other; words as categories, NaN where a run has no such column.
+
+    The parts are empty afterwards: of thousands of runs there is room for one copy.
+    """
     if not parts:
         return pd.DataFrame({"run": pd.Series(dtype=str)})
     lengths = [len(next(iter(part.values()))) for part in parts.values()]
     names = sorted(parts)
     codes = np.repeat(np.searchsorted(names, list(parts)), lengths)
     found = {"run": pd.Categorical.from_codes(codes, names)}
-    for column in dict.fromkeys(column for part in parts.values() for column in part):
+    for column in list(dict.fromkeys(column for part in parts.values() for column in part)):
         pieces = [
-            part[column] if column in part else np.full(length, np.nan)
+            part.pop(column) if column in part else np.full(length, np.nan)
             for part, length in zip(parts.values(), lengths, strict=True)
         ]
         found[column] = _words(pieces) if any(piece.dtype.kind == "U" for piece in pieces) else np.concatenate(pieces)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, copy=False)
 
 
 def _words(pieces: Sequence[np.ndarray]) -> pd.Categorical:
