@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from bench.analysis.answers.answer import NoSuchQuestion, answer, question
+from bench.analysis.answers.answer import Answer, NoSuchQuestion, answer, question
 from bench.analysis.answers.behind import figures
 from bench.analysis.answers.rules import HOLDS
 from bench.analysis.experiments import described
@@ -32,28 +32,35 @@ def gallery(stored: Sequence[tuple[str, Tables]], folder: Path) -> str:
     folder: where the page lies.
     """
     ordered = sorted(stored, key=lambda one: (one[0] != HEADLINE, one[0]))
-    return "\n".join([HEAD, *_answers(ordered), *(section(name, results, folder) for name, results in ordered)])
+    answers = {name: _answer(name, results) for name, results in ordered}
+    sections = (section(name, results, answers[name], folder) for name, results in ordered)
+    return "\n".join([HEAD, *_table(answers), *sections])
 
 
-def _answers(stored: Sequence[tuple[str, Tables]]) -> list[str]:
-    """A table of all questions with what they came to; nothing where none asks something."""
+def _answer(name: str, results: Tables) -> Answer | None:
+    """What an experiment's question came to; None where it asks nothing."""
+    try:
+        return answer(question(name), results)
+    except NoSuchQuestion:
+        return None
+
+
+def _table(answers: Mapping[str, Answer | None]) -> list[str]:
+    """All questions with what they came to, a row each; nothing where none asks something."""
     rows = []
-    for name, results in stored:
-        try:
-            asked = question(name)
-        except NoSuchQuestion:
-            continue
-        told = asked.question.replace("|", "\\|")
-        found = answer(asked, results)
-        hold = sum(verdict == HOLDS for _, verdict, _ in found.parts)
-        rows.append(f"| [{name}](#{name}) | {told} | {found.verdict} | {hold} of {len(found.parts)} |")
+    for name, found in answers.items():
+        if found is not None:
+            told = found.question.question.replace("|", "\\|")
+            hold = sum(verdict == HOLDS for _, verdict, _ in found.parts)
+            rows.append(f"| [{name}](#{name}) | {told} | {found.verdict} | {hold} of {len(found.parts)} |")
     head = ["| experiment | question | the prediction | its parts that hold |", "|---|---|---|---|"]
     return [*head, *rows, ""] if rows else []
 
 
-def section(name: str, results: Tables, folder: Path) -> str:
+def section(name: str, results: Tables, found: Answer | None, folder: Path) -> str:
     """An experiment's question, answer, figure and costs, or beside what its sources say what these runs came to."""
-    lines = [f"## {name}\n", *_said(name, results), *_shown(name, folder)]
+    said = _beside(name, results) if found is None else _said(found)
+    lines = [f"## {name}\n", *said, *_shown(name, folder)]
     return "\n".join([*lines, f"{cost(results)}. `python -m bench experiment={name}`\n"])
 
 
@@ -95,20 +102,21 @@ def _shown(name: str, folder: Path) -> list[str]:
     return [*shown, *([f"Further figures: {links}.\n"] if links else [])]
 
 
-def _said(name: str, results: Tables) -> list[str]:
-    try:
-        asked, *told = answer(question(name), results).lines()
-        verdict, *parts = told
-        return [
-            f"**{asked}** *{verdict.partition(':')[0]}*:{verdict.partition(':')[2]}.\n",
-            *(f"- {part.strip()}" for part in parts),
-            "",
-        ]
-    except NoSuchQuestion:
-        beside = claims(results.runs)
-        if isinstance(described(name).get("sweep"), Mapping):  # named lines have a page of their own
-            return [f"[What came of every line](reference/{name}.md).\n"]
-        return [*(f"- {one['source']}: {one['says']} Here: {one['got']}{_differs(one)}." for one in beside), ""]
+def _said(found: Answer) -> list[str]:
+    asked, verdict, *parts = found.lines()
+    return [
+        f"**{asked}** *{verdict.partition(':')[0]}*:{verdict.partition(':')[2]}.\n",
+        *(f"- {part.strip()}" for part in parts),
+        "",
+    ]
+
+
+def _beside(name: str, results: Tables) -> list[str]:
+    """What sources say, with what these runs came to; of an experiment with named lines a link to their page."""
+    if isinstance(described(name).get("sweep"), Mapping):
+        return [f"[What came of every line](reference/{name}.md).\n"]
+    beside = claims(results.runs)
+    return [*(f"- {one['source']}: {one['says']} Here: {one['got']}{_differs(one)}." for one in beside), ""]
 
 
 def _differs(one: dict[str, str]) -> str:
