@@ -35,8 +35,7 @@ DARK = 0.6  # share from which on a number is white
 @figure(place=168, many=True, along=LENGTH)
 def memory_ranking(facets: Facets) -> Plot:
     """T50 with its interval for each setting, the longest memory on top."""
-    _require_lengths(facets)
-    data = memory_lengths(by_length(facets.runs, facets.by), facets.by)
+    data = memory_lengths(rates_by_length(facets), facets.by)
     data = data.astype({key: facets.runs[key].dtype for key in facets.by})
     edges = data["shortest"].min() / OUTSIDE, data["longest"].max() * OUTSIDE
     drawn = data.assign(**{end: data[end].clip(*edges) for end in ("low", "t50", "high")})
@@ -84,7 +83,7 @@ def memory_ranking(facets: Facets) -> Plot:
 @figure(place=172, along=LENGTH)
 def memory_growth(facets: Facets) -> Plot:
     """Updates to solve the task by its length, with the exponent of a power law."""
-    _require_lengths(facets)
+    rates_by_length(facets)
     solved = facets.runs.dropna(subset=["solved_at"])
     solved = solved[solved["solved_at"] > 0].assign(length=solved[LENGTH].astype(float))
     if solved.empty or solved["length"].nunique() < 2:
@@ -116,12 +115,12 @@ def memory_growth(facets: Facets) -> Plot:
 @figure("gradient_through_time", place=174, many=True, along=LENGTH)
 def memory_foretold(facets: Facets) -> Plot:
     """T50 against the half-life of the gradient before anything is learned, a point for each setting."""
-    _require_lengths(facets)
+    rates = rates_by_length(facets)
     probes = queries.probes(facets.results)
     starts = decay(probes[probes["update"] == 0]) if "log_norm" in probes else pd.DataFrame()
     if starts.empty:
         raise NothingToDraw("these results hold no probe of the gradient at the start")
-    fits = memory_lengths(by_length(facets.runs, facets.by), facets.by)
+    fits = memory_lengths(rates, facets.by)
     lives = facets.runs.merge(starts[["run", "half_life"]].astype({"run": str}), on="run")
     lives = lives.groupby(facets.by, observed=True)["half_life"].median().reset_index()
     data = fits.merge(lives, on=facets.by).astype({key: facets.runs[key].dtype for key in facets.by})
@@ -160,8 +159,7 @@ def memory_foretold(facets: Facets) -> Plot:
 @figure(place=176, many=True, along=LENGTH)
 def memory_map(facets: Facets) -> Plot:
     """Share of runs that solved over length and clipping, a field each."""
-    _require_lengths(facets)
-    rates = by_length(facets.runs, facets.by)
+    rates = rates_by_length(facets)
     if not 2 <= rates[facets.row].nunique() <= MOST_ROWS:
         raise NothingToDraw(f"these results hold no 2 to {MOST_ROWS} levels of {facets.row_name}, as a map needs them")
     lengths, rows = np.unique(rates["length"]), levels(rates[facets.row])
@@ -191,11 +189,12 @@ def memory_map(facets: Facets) -> Plot:
     return Plot("memory_map", panels.figures, rates, caption, alt, title, details)
 
 
-def _require_lengths(facets: Facets) -> None:
-    """Raises NothingToDraw unless a group was tried at two lengths or more."""
-    absent = NothingToDraw(f"these results hold no sweep of {LENGTH}, two lengths of a task at least")
-    if LENGTH not in facets.runs or by_length(facets.runs, facets.by).empty:
-        raise absent
+def rates_by_length(facets: Facets) -> pd.DataFrame:
+    """Success rates at each length. Raises NothingToDraw unless a group was tried at two lengths or more."""
+    rates = by_length(facets.runs, facets.by)
+    if rates.empty:
+        raise NothingToDraw(f"these results hold no sweep of {LENGTH}, two lengths of a task at least")
+    return rates
 
 
 def _exponents(solved: pd.DataFrame, by: list[str]) -> pd.DataFrame:

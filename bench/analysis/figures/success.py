@@ -11,11 +11,12 @@ from bench.analysis import captions
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.labels import width_of, wrapped
+from bench.analysis.figures.memory import rates_by_length
 from bench.analysis.figures.panels import BAND_ALPHA, MARKER_DISTANCE, Panels, reference, shares
-from bench.analysis.figures.plot import NothingToDraw, Plot
+from bench.analysis.figures.plot import Plot
 from bench.analysis.figures.style import DOTTED, Dash, SeriesStyle, in_force
 from bench.analysis.settings import column_of, levels
-from bench.analysis.statistics.memory_length import LENGTH, by_length, chance_to_solve, memory_lengths
+from bench.analysis.statistics.memory_length import LENGTH, chance_to_solve, memory_lengths
 from bench.analysis.statistics.profiles import performance_profiles
 from bench.analysis.statistics.summaries import success_rates
 from bench.analysis.statistics.survival import curve, times
@@ -108,13 +109,8 @@ def memory_length(facets: Facets) -> Plot:
 
     Raises NothingToDraw unless a group of runs was tried at two lengths or more.
     """
-    absent = NothingToDraw(f"these results hold no sweep of {LENGTH}, two lengths of a task at least")
-    if LENGTH not in facets.runs:
-        raise absent
     by = facets.by
-    rates = by_length(facets.runs, by)
-    if rates.empty:
-        raise absent
+    rates = rates_by_length(facets)
     fits = memory_lengths(rates, by).drop(columns=["n", "lengths"])
     data = rates.merge(fits.rename(columns={"low": "t50_low", "high": "t50_high"}), on=by)
     data = data.astype({key: rates[key].dtype for key in by})
