@@ -1,4 +1,4 @@
-"""From yaml to checked dataclasses.
+"""The builder: makes checked dataclasses from yaml.
 
 Every component in `conf/` names its class with `_target_` and gives every field a value. `build` checks names and
 types, and the class itself the ranges in its annotations (`Checked`), before anything is trained; a mistake becomes one

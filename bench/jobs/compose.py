@@ -1,4 +1,4 @@
-"""From a command line to plain data, composed by Hydra and resolved; and single components, for tests and notebooks."""
+"""A command line as plain data, composed by Hydra and resolved; and single components, for tests and notebooks."""
 
 from __future__ import annotations
 

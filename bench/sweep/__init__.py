@@ -1,4 +1,4 @@
-"""From jobs to packs, and to where they run.
+"""A sweep: its jobs are put into packs, and these carried out here or elsewhere.
 
 The package can be called: `bench.sweep(task="adding", seed=range(5))` is `bench.sweep.call.sweep`.
 """

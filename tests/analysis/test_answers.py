@@ -79,7 +79,7 @@ def test_a_level_of_shares_is_wilsons():
 
 
 def test_a_seeds_share_of_several_settings_is_a_number():
-    """Of ten settings a seed, 4 against 1 diverge in every other: of ten yeses and noes that would decide nothing."""
+    """4 against 1 of ten settings diverge at a seed, one more at every other: as yeses and noes that is undecided."""
     rows = [
         {"cell": cell, "seed": seed, "diverged": float(setting < count + seed % 2)}
         for cell, count in (("tanh", 1), ("lstm", 4))
@@ -343,7 +343,7 @@ def test_an_experiment_that_asks_nothing_is_one_line(capsys):
 
 @pytest.mark.parametrize("name", questions())
 def test_a_question_of_the_suite_can_be_read(name):
-    """Its rules are rules and name quantities that there are, its figures are figures, and its groups differ."""
+    """A question's rules are rules and name quantities that there are, its figures are figures, its groups differ."""
     asked = question(name)
     assert asked.question.endswith("?")
     assert asked.rules

@@ -323,7 +323,7 @@ def test_pgf_is_set_by_latex_in_its_width(tables, tmp_path):
 
 
 def test_the_csv_redraws_the_figure(plots, runs, tables, tmp_path):
-    """Its median and quartiles are the lines and bands, and need nothing else."""
+    """The median and quartiles in the CSV file are the lines and bands, and need nothing else."""
     plots[learning_curves].save(tmp_path)
     read = pd.read_csv(tmp_path / "learning_curves.csv", keep_default_na=False)
     again = read.astype({name: runs[name].dtype for name in ("task", "cell", "clip")})

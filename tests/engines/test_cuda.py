@@ -112,7 +112,7 @@ def test_a_recording_within_a_larger_one_gives_the_same_bits(engine):
 
 @pytest.mark.parametrize("engine", ["fused", "graphed"])
 def test_memory_is_what_is_said(engine):
-    """Of a pack through 1000 steps, within a fifth."""
+    """The memory of a pack through 1000 steps is within a fifth of the estimate."""
     task = example("task/adding", length=1000)
     network = Network(example("cell/lstm", hidden=64), task.inputs, task.outputs)
     replicas, sequences = 32, 32
@@ -131,7 +131,7 @@ def test_memory_is_what_is_said(engine):
 
 @pytest.mark.parametrize(("cell_name", "hidden"), FUSED)
 def test_bits_do_not_depend_on_the_pack(cell_name, hidden):
-    """From one replica to more than there are multiprocessors."""
+    """A replica's bits are the same alone and among more replicas than there are multiprocessors."""
     network, task, flat, batch = setting(cell_name, "copying", hidden, replicas=200)
     program = Fused().program(network, task)
     whole = program.gradients(flat, batch, trace=True)

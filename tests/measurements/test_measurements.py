@@ -297,7 +297,7 @@ NETS = [(name, None) for name in ("tanh", "lstm", "gru", "lru")] + [("irnn", "al
 
 @pytest.mark.parametrize(("cell", "activity"), NETS)
 def test_exponents_add_up_to_the_mean_logarithm_of_the_determinant(cell, activity):
-    """Of the whole state: without an LSTM's cell path this fails."""
+    """The exponents are those of the whole state: without an LSTM's cell path this fails."""
     snapshot, matrices = reachable(cell, activity)
     rows = measurement("lyapunov", exponents=None).measure(snapshot)
     for row, sequences in zip(rows, matrices, strict=True):

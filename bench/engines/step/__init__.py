@@ -1,1 +1,1 @@
-"""From the `step` of a cell to C or Triton: tracing, differentiation, and the text of one step forward and back."""
+"""The step compiler: traces the `step` of a cell, differentiates it, and writes it forward and back in C or Triton."""
