@@ -131,6 +131,7 @@ def _print(figure: Figure, path: Path, program: str) -> None:
     if layout := figure.get_layout_engine():  # once for all formats
         layout.execute(figure)
     figure.set_layout_engine("none")
+    dots = figure.dpi  # of pictures in a PDF, and so the same again afterwards
     unwanted = dict.fromkeys(("CreationDate", "Creator", "Producer"))
     FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata=unwanted)
     svg = StringIO()
@@ -140,6 +141,7 @@ def _print(figure: Figure, path: Path, program: str) -> None:
         _print_pgf(figure, path.with_suffix(".pgf"), program)
     figure.set_dpi(PNG_DPI)  # the others leave 72 behind
     FigureCanvasAgg(figure).print_png(path.with_suffix(".png"), metadata={"Software": None})
+    figure.set_dpi(dots)
 
 
 def _print_pgf(figure: Figure, path: Path, program: str) -> None:
