@@ -1,25 +1,29 @@
 """The experiments of `conf/` come to runs that can be carried out, and a paper's grid is the paper's."""
 
 from collections import Counter
-from itertools import groupby
 
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
-from bench.jobs.lines import lines
+from bench.jobs.lines import Line, lines_of
 from bench.sweep.sweeper import union
 from tests.conftest import choices
 
 
-def jobs(name, *arguments):
-    """The command lines that an experiment comes to."""
+def by_line(name, *arguments):
+    """The command lines that an experiment comes to, those of each line of its sweep in a list of their own."""
     with initialize_config_module("conf", version_base="1.3"):
-        sweep = OmegaConf.to_container(compose("config", overrides=[f"experiment={name}"]).sweep)
-    return union([line.words for line in lines(sweep)], [f"experiment={name}", *arguments], OverridesParser.create())
+        found = lines_of(compose("config", overrides=[f"experiment={name}"])) or [Line((), ())]
+    given, parser = [f"experiment={name}", *arguments], OverridesParser.create()
+    return [union([line.words], given, parser) for line in found]
+
+
+def jobs(name, *arguments):
+    """All of them."""
+    return [job for line in by_line(name, *arguments) for job in line]
 
 
 def fields(job):
@@ -27,11 +31,11 @@ def fields(job):
 
 
 @pytest.mark.parametrize("name", choices("experiment"))
-def test_the_first_run_of_every_cell_can_be_carried_out(name):
-    for cell, of_cell in groupby(jobs(name, "device=cpu"), key=lambda job: fields(job).get("cell")):
-        one = checked_job(composed(*next(of_cell)))
+def test_the_first_run_of_every_line_can_be_carried_out(name):
+    for line in by_line(name, "device=cpu"):
+        one = checked_job(composed(*line[0]))
         assert one.results == f"results/{name}"
-        assert cell is None or one.replica.run_id
+        assert one.replica.run_id
 
 
 def test_le2015_has_the_papers_grid():

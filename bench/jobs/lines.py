@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
 
 from bench.jobs.errors import ConfigError
 
@@ -48,6 +49,15 @@ class Line:
     def _overrides(self) -> list[tuple[Override, tuple[str, ...]]]:
         parsed = OverridesParser.create().parse_overrides(list(self.words))
         return [(one, tuple(one.sweep_string_iterator()) if one.is_sweep_override() else ()) for one in parsed]
+
+
+def lines_of(config: DictConfig) -> list[Line]:
+    """The lines of a composed configuration's `sweep:`, in which \\${task.length} stands for a key of each run.
+
+    Raises ConfigError.
+    """
+    sweep = config.get("sweep") or []
+    return lines(OmegaConf.to_container(sweep, resolve=True) if OmegaConf.is_config(sweep) else sweep)
 
 
 def lines(sweep: Any) -> list[Line]:

@@ -14,11 +14,11 @@ from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bench.jobs.errors import ConfigError
 from bench.jobs.groups import Groups
-from bench.jobs.lines import lines
+from bench.jobs.lines import lines_of
 from bench.sweep.launcher import PackLauncher
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,7 @@ class UnionSweeper(Sweeper):
     def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
         """The jobs of the experiment's sets and the command line. Raises ConfigError on sets that are none."""
         assert self.config is not None
-        sweep = OmegaConf.to_container(self.config, resolve=False).get("sweep") or []  # type: ignore[union-attr]
-        return union([line.words for line in lines(sweep)], arguments, self.parser)
+        return union([line.words for line in lines_of(self.config)], arguments, self.parser)
 
     def launched(self, jobs: list[list[str]]) -> object:
         """What the jobs return. Raises RunsFailed if some runs could not be carried out; jobs may share a run."""

@@ -1,7 +1,8 @@
 import pytest
+from omegaconf import OmegaConf
 
 from bench.jobs.errors import ConfigError
-from bench.jobs.lines import Line, lines
+from bench.jobs.lines import Line, lines, lines_of
 
 NAMED = {
     "each": "lr=1,2 seed=0,1",
@@ -34,3 +35,8 @@ def test_swept_keys_stand_apart_from_words_with_one_value():
 def test_what_is_no_sweep_is_one_clear_line(sweep):
     with pytest.raises(ConfigError, match=r"^sweep(=|: seed)"):
         lines(sweep)
+
+
+def test_a_line_may_name_a_key_of_each_run():
+    whole = OmegaConf.create({"length": 5, "sweep": [r"length=1,2 'longest=\${length}'"]})
+    assert [line.words for line in lines_of(whole)] == [("length=1,2", "longest=${length}")]
