@@ -11,11 +11,12 @@ from bench.engines.batched import Batched
 from bench.engines.compiled import Compiled
 from bench.engines.eager import Eager
 from bench.engines.engine import NO_INTERVENTIONS, Engine, Interventions
-from bench.engines.fused import Fused
+from bench.engines.fused import Fused, FusedExact
 from bench.engines.graphed import Graphed
 from bench.nets.network import Network
 
-BY_SPEED = (Fused(), Graphed(), Compiled(), Batched(), Eager())  # two for a GPU, one for a CPU; the last can do all
+# three for a GPU, one for a CPU; the last can do all
+BY_SPEED = (Fused(), FusedExact(), Graphed(), Compiled(), Batched(), Eager())
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ The kernels give the outputs of the steps that are read; their loss, which may b
 torch's; then a kernel runs back through time, and the gradients of the weights are gathered from what it leaves. The
 pass around them is recorded as one CUDA graph, for launching a kernel takes the host longer than a short one runs.
 
-Products are exact to float32's own rounding: `bf16x6` multiplies each number as the sum of three bfloat16, with
-which a GPU's matrix units are fast. Never TF32, which cuts 13 bits off: over 1000 steps that is another gradient.
-Below 1e-33 the smallest of the three parts underflows: a derivative keeps ever fewer digits towards 1e-38.
+The loops multiply in `bf16x6`: each number is the sum of three bfloat16, with which a GPU's matrix units are fast. A
+product is exact to float32's own rounding but for one thing: the units cut off what they add up where float32 rounds
+to the nearest, so every step comes out too small, by 2e-7. Over 1000 steps near W = I the gradient is 2e-4 too small;
+where that shows against float64 (`proof.py`), `fused_exact` serves, in IEEE arithmetic, a third slower. Never TF32,
+which cuts 13 bits off: over 1000 steps that is another gradient. Below 1e-33 the smallest of the three parts
+underflows: a derivative keeps ever fewer digits towards 1e-38.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,9 +33,11 @@ from bench.engines.step.triton_source import TritonSource, block, written
 from bench.nets.network import MULTIPLE, Network, padded
 from tasks.task import Batch, Task
 
-PRECISION = "bf16x6"  # of the products on a GPU
 OLDEST = (8, 0)  # of GPUs, by CUDA's count: the first with matrix units for bfloat16
-PER_WEIGHT, BESIDE = 6, 12 * 1024  # bytes of shared memory: a weight is three bfloat16; what else a kernel takes
+EXACT = "ieee"  # the precision of float32 itself
+PER_WEIGHT = {"bf16x6": 6, EXACT: 4}  # bytes of shared memory
+BESIDE = 12 * 1024  # bytes of shared memory that a kernel takes for other things
+ROWS, PART = 16, 4096  # steps of all sequences that `outer_products` takes at a time, and that one program adds up
 FOUR_WARPS = 8 * 1024, 64  # up to so many weights and units 4 warps are enough, else 8 share them
 
 
@@ -46,17 +51,24 @@ class Fused(Engine):
 
     devices = ("cuda",)
     clips_state_gradient = False
+    precision: ClassVar[str] = "bf16x6"  # of the products in the loops over time, in float32
 
     def supports(self, network: Network, device: torch.device) -> bool:
-        return device.type in self.devices and available(device) and unfit(network, room(device)) is None
+        return device.type in self.devices and self._available(device) and self._unfit(network, device) is None
 
     def refusal(self, network: Network, device: torch.device, interventions: Interventions) -> str | None:
-        if device.type in self.devices and available(device) and (reason := unfit(network, room(device))):
+        if device.type in self.devices and self._available(device) and (reason := self._unfit(network, device)):
             return f"cannot train {network.cell.name} in one kernel: {reason}"
         return super().refusal(network, device, interventions)
 
+    def _available(self, device: torch.device) -> bool:
+        return available(device, self.precision)
+
+    def _unfit(self, network: Network, device: torch.device) -> str | None:
+        return unfit(network, room(device), PER_WEIGHT[self.precision])
+
     def program(self, network: Network, task: Task, interventions: Interventions = NO_INTERVENTIONS) -> Program:
-        program = FusedProgram(network, task, interventions)
+        program = FusedProgram(network, task, interventions, self.precision)
         return program if program.kernels.step.made else CapturedProgram(program)
 
     def activation_count(self, network: Network, steps: int, sequences: int) -> int:
@@ -67,7 +79,13 @@ class Fused(Engine):
         return sequences * read * network.padded_hidden
 
 
-def unfit(network: Network, memory: int) -> str | None:
+class FusedExact(Fused):
+    """`fused` in IEEE arithmetic: every sum rounds to the nearest, as torch's without TF32."""
+
+    precision = EXACT
+
+
+def unfit(network: Network, memory: int, per_weight: int) -> str | None:
     """Why there are no kernels for a network where a program has so many bytes of shared memory; None if there are.
 
     Registers that do not suffice are no reason: what is over goes to memory, which is slower.
@@ -80,15 +98,15 @@ def unfit(network: Network, memory: int) -> str | None:
         weights = kernels(network).source.weights
     except Unsupported as reason:
         return str(reason)
-    needed = PER_WEIGHT * weights + BESIDE
+    needed = per_weight * weights + BESIDE
     if needed > memory:
         return f"its weights take {needed // 1024} KiB of shared memory, where the GPU has {memory // 1024}"
     return None
 
 
-def available(device: torch.device) -> bool:
-    """Whether a Triton that knows `PRECISION` is here, and the GPU is one that has such products."""
-    return _knows_precision() and torch.cuda.get_device_capability(device) >= OLDEST
+def available(device: torch.device, precision: str) -> bool:
+    """Whether a Triton that knows such products is here, and the GPU is one that has them."""
+    return precision in _precisions() and torch.cuda.get_device_capability(device) >= OLDEST
 
 
 def room(device: torch.device) -> int:
@@ -98,12 +116,12 @@ def room(device: torch.device) -> int:
 
 
 @functools.cache
-def _knows_precision() -> bool:
+def _precisions() -> tuple[str, ...]:
     if importlib.util.find_spec("triton") is None:
-        return False
+        return ()
     from triton.backends.nvidia.compiler import CUDAOptions
 
-    return PRECISION in CUDAOptions.allowed_dot_input_precisions
+    return tuple(CUDAOptions.allowed_dot_input_precisions)
 
 
 @functools.cache
@@ -132,7 +150,7 @@ class Shape:
     in it. columns: numbers that are kept of a step. first, read: the first step that is read, and how many are.
     since, kept: the first step that is kept, and how many are. H, O: sizes on chip. keep: for a way back. varying:
     sequences have lengths of their own. trace: the norms of the state's derivatives are asked for. precision: of the
-    products.
+    products in the loops over time.
     """
 
     steps: int
@@ -195,13 +213,30 @@ class Sums:
         """Columns of the result in a program of `outer_products`."""
         return min(64, block(self.widths))
 
+    @property
+    def parts(self) -> int:
+        """Into how many the rows are divided."""
+        return parts_of(self.rows)
+
+    @property
+    def every_part(self) -> int:
+        """Rows of a part, the last one's may be fewer; a multiple of those that a program takes at a time."""
+        return padded(-(-self.rows // self.parts), ROWS)
+
+
+def parts_of(rows: int) -> int:
+    """Into how many parts a sum over rows is divided; it depends on nothing else, and so do the bits of the sum."""
+    return max(1, rows // PART)
+
 
 class FusedProgram(Program):
     """One kernel forward, one back, and one for each product that gathers a gradient."""
 
-    def __init__(self, network: Network, task: Task, interventions: Interventions) -> None:
+    def __init__(
+        self, network: Network, task: Task, interventions: Interventions, precision: str = Fused.precision
+    ) -> None:
         super().__init__(network, task, interventions)
-        self.kernels = kernels(network)
+        self.kernels, self.precision = kernels(network), precision
 
     def gradients(self, flat: Tensor, batch: Batch, trace: bool = False, masks: Masks = NO_MASKS) -> Gradients:
         prepared = Prepared(self.kernels.step, self.network, flat.detach(), gradient=True)
@@ -246,7 +281,7 @@ class FusedProgram(Program):
             keep=keep,
             varying=varying,
             trace=trace,
-            precision=precision(dtype),
+            precision=EXACT if dtype != torch.float32 or interpreted() else self.precision,
         )
 
     def _by_sequence(self, outputs: Tensor, batch: Batch) -> Tensor:
@@ -254,11 +289,11 @@ class FusedProgram(Program):
         return self.scored(outputs[..., : self.network.outputs], batch)
 
 
-def precision(dtype: torch.dtype) -> str:
-    """The precision of the kernels' products; Triton's interpreter, where numpy multiplies, has only one."""
+def interpreted() -> bool:
+    """Whether Triton's interpreter is at work, which multiplies by numpy, and so in one precision only."""
     import triton
 
-    return "ieee" if dtype != torch.float32 or triton.knobs.runtime.interpret else PRECISION
+    return bool(triton.knobs.runtime.interpret)
 
 
 class Pass:
@@ -274,6 +309,7 @@ class Pass:
         weights, units = FOUR_WARPS
         self.warps = 4 if self.source.weights <= weights and self.network.cell.hidden <= units else 8
         self.rows, self.inputs = aligned(rows), aligned(batch.inputs)
+        self.turned = self._transposes()
         self.lengths = None if batch.lengths is None else aligned(batch.lengths)
         self.replicas, self.sequences = batch.inputs.shape[:2]
         self.tiles = self.replicas, -(-self.sequences // self.common.TILE.value)
@@ -282,7 +318,7 @@ class Pass:
 
     def forward(self) -> Tensor:
         """Outputs of the steps that are read, [R, B, S, padded O]; `alive` tells of every tile of sequences."""
-        given = self.rows, self.inputs, self.lengths, self.kept, self.alive, self.sequences
+        given = self.rows, self.turned, self.inputs, self.lengths, self.kept, self.alive, self.sequences
         self._launch(self.own.forward, self.tiles, *given)
         outputs = self.rows.new_empty(self.replicas, self.sequences, self.shape.read, self.shape.outputs)
         blocks = -(-self.sequences * self.shape.read // self.common.UNITS.value)
@@ -296,12 +332,13 @@ class Pass:
         parts = len(self.network.cell.states) if shape.trace else 0
         squares = d_outputs.new_empty(parts, *self.kept.shape[:3], dtype=torch.float64)
         partial = self.rows.new_empty(*self.tiles, self.source.sums)
-        given = self.rows, self.inputs, self.lengths, self.kept, d_outputs, squares, partial, self.sequences
+        weights, read = (self.rows, self.turned), (self.inputs, self.lengths, self.kept)
+        given = *weights, *read, d_outputs, squares, partial, self.sequences
         self._launch(self.own.backward, self.tiles, *given)
-        gradient = torch.zeros_like(self.rows)
+        gradients = self.rows.new_zeros(parts_of(self.sequences * shape.steps), *self.rows.shape)
         for tile in partial.unbind(1):
             for start, column, count in self.source.summed:
-                gradient[:, start : start + count] += tile[:, column : column + count]
+                gradients[0, :, start : start + count] += tile[:, column : column + count]
         for product in self.source.gathered:
             of_input = product.left is None
             sums = Sums(
@@ -324,7 +361,7 @@ class Pass:
                 bias=product.bias,
                 biases_apart=product.biases_apart,
             )
-            self._gather(self.kept, self.inputs if of_input else self.kept, gradient, sums)
+            self._gather(self.kept, self.inputs if of_input else self.kept, gradients, sums)
         readout = Sums(
             rows=self.sequences * shape.read,
             span=shape.read,
@@ -345,13 +382,26 @@ class Pass:
             bias=shape.b_y,
             biases_apart=0,
         )
-        self._gather(d_outputs, self.kept, gradient, readout)
+        self._gather(d_outputs, self.kept, gradients, readout)
+        gradient = gradients[0]
+        for part in gradients[1:]:
+            gradient += part
         return gradient, squares
 
-    def _gather(self, left: Tensor, right: Tensor, gradient: Tensor, sums: Sums) -> None:
+    def _transposes(self) -> Tensor:
+        """Of the weights that the kernels multiply across their rows, [R, numbers]."""
+        found = self.rows.new_zeros(len(self.rows), self.source.transposes)
+        for one in self.source.turned:
+            part = self.rows[:, one.offset : one.offset + one.rows * one.pitch].unflatten(1, (one.rows, one.pitch))
+            place = found[:, one.place : one.place + one.columns * one.width].unflatten(1, (one.columns, one.width))
+            place[..., : one.rows] = part[..., : one.columns].mT
+        return found
+
+    def _gather(self, left: Tensor, right: Tensor, gradients: Tensor, sums: Sums) -> None:
         heights = sums.blocks * sums.every
-        grid = self.replicas, -(-heights // self.common.UNITS.value), -(-sums.widths // sums.block)
-        self._launch(self.common.outer_products, grid, left, right, gradient, sums, warps=4)
+        columns = -(-sums.widths // sums.block)
+        grid = self.replicas, -(-heights // self.common.UNITS.value), columns * sums.parts
+        self._launch(self.common.outer_products, grid, left, right, gradients, sums, warps=4)
 
     def _launch(self, kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int | None = None) -> None:
         with torch.cuda.device_of(self.rows):

@@ -7,6 +7,7 @@ may wait for the host (a test holds it). Where there is no GPU the same code run
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,7 @@ class CapturedFunction:
                 for _ in range(warm_up):
                     self.function(*self.arguments)
             torch.cuda.current_stream().wait_stream(aside)
+            gc.collect()  # a recording that is thrown away while another is made breaks that one
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph, pool=self.memory):
                 self.results = self.function(*self.arguments)

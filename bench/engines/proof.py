@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 WIDTHS = (1, 7, 32)  # replicas in a pack
 SEQUENCES, STEPS, LEAST_STEPS = 3, 9, 6
-LONG, LONG_WIDTH = 1000, 2  # steps of a near-identity net: where products are cut short, another gradient comes out
+LONG, LONG_WIDTH = 1000, 5  # steps of near-identity nets: where products are cut short, another gradient comes out
 ALLOWANCE = 10  # an engine may be so many times as far from float64 as `Eager` in the same precision is,
 ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-11}  # and this, relative, where that one happens to be exact
 SOURCES = ("engines", "nets", "pack", "methods")  # rooms of which a verdict depends on every file
@@ -157,10 +157,21 @@ class Case:
         """What a pack of this width comes to that is too far from float64, in words."""
         found = self._answers(engine, width, self.question.dtype)
         for name, exact in self.exact.items():
-            off = _distance(found[name], exact[:width])
-            allowed = ALLOWANCE * _distance(self.same_precision[name], exact) + ROUNDING[self.question.dtype]
+            off = self._distance(found[name], exact[:width])
+            allowed = ALLOWANCE * self._distance(self.same_precision[name], exact) + ROUNDING[self.question.dtype]
             if not off <= allowed:
                 yield f"{name} off by {off:.1e} of its size, where {allowed:.1e} is allowed"
+
+    def _distance(self, found: Tensor, exact: Tensor) -> float:
+        """The largest ||found - exact|| / ||exact|| of a replica: [R, ...]; inf where a number is not finite.
+
+        Over many steps the median of the replicas: a unit near the kink of a ReLU may round to the other side with any
+        engine, and from there on that replica is another net.
+        """
+        apart = torch.linalg.vector_norm((found - exact).flatten(1), dim=-1)
+        size = torch.linalg.vector_norm(exact.flatten(1), dim=-1)
+        off = (apart / size.clamp_min(1e-30)).nan_to_num(math.inf, math.inf)
+        return float(off.median() if self.task.steps == LONG else off.max())
 
     def _answers(self, engine: Engine, width: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """By name, each [width, ...] in float64 on the host."""
@@ -190,13 +201,6 @@ def _start(network: Network, width: int, near_identity: bool) -> Tensor:
         elif near_identity and parameter.role == "recurrent" and network.shape(name)[-2:] == (hidden, hidden):
             views[name].mul_(0.01).add_(torch.eye(hidden, dtype=flat.dtype))
     return flat
-
-
-def _distance(found: Tensor, exact: Tensor) -> float:
-    """The largest ||found - exact|| / ||exact|| of a replica: [R, ...]; inf where a number is not finite."""
-    apart = torch.linalg.vector_norm((found - exact).flatten(1), dim=-1)
-    size = torch.linalg.vector_norm(exact.flatten(1), dim=-1)
-    return float((apart / size.clamp_min(1e-30)).nan_to_num(math.inf, math.inf).max())
 
 
 def _keep(file: Path, verdict: dict[str, str | None]) -> None:

@@ -21,7 +21,7 @@ import triton.language as tl
 
 TILE = tl.constexpr(16)  # sequences in a program, the fewest rows that a matrix unit takes
 UNITS = tl.constexpr(64)  # rows and columns of a weight's gradient in a program of `outer_products`
-ROWS = tl.constexpr(32)  # steps that it takes at a time
+ROWS = tl.constexpr(16)  # steps of all sequences that it takes at a time
 
 
 @triton.jit
@@ -47,6 +47,12 @@ def places(start, row, column, columns: tl.constexpr):
 def product(left, right, total, shape: tl.constexpr):
     """total + left right, in the shape's precision."""
     return tl.dot(left, right, total, input_precision=shape.precision, out_dtype=total.dtype)
+
+
+@triton.jit
+def exact_product(left, right, total):
+    """total + left right; outside the loops IEEE arithmetic is as fast as any."""
+    return tl.dot(left, right, total, input_precision="ieee", out_dtype=total.dtype)
 
 
 @triton.jit
@@ -86,26 +92,28 @@ def readout(rows, kept, outputs, sequences, shape: tl.constexpr):
         unit = start + tl.arange(0, shape.part)
         W_hy = matrix(own + shape.W_hy, out, unit, shape.outputs, shape.width, shape.width)
         h = tl.load(places(kept, step, unit, shape.columns), mask=there & (unit < shape.hidden)[None, :], other=0.0)
-        y = product(h, tl.trans(W_hy), y, shape)
+        y = exact_product(h, tl.trans(W_hy), y)
     y_at = places(outputs, replica * sequences * shape.read + row, out, shape.outputs)
     tl.store(y_at, y, mask=there & (out < shape.outputs)[None, :])
 
 
 @triton.jit
 def outer_products(left, right, gradient, sums: tl.constexpr, shape: tl.constexpr):
-    """What `Sums` says: gradients of weights and of the biases beside them, added to what is there.
+    """What `Sums` says: gradients of weights and of the biases beside them, added to what is there, [parts, R, P].
 
-    A program has `UNITS` rows of the weights, one below the other, and at most as many of their columns.
+    A program has `UNITS` rows of the weights, one below the other, at most as many of their columns, and a part of the
+    steps: the gradient is the sum over the parts.
     """
     number: tl.constexpr = gradient.dtype.element_ty
     replica = tl.program_id(0).to(tl.int64)
     m = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
-    n = tl.program_id(2) * sums.block + tl.arange(0, sums.block)
+    part, columns = tl.program_id(2) % sums.parts, tl.program_id(2) // sums.parts
+    n = columns * sums.block + tl.arange(0, sums.block)
     block, unit = m // sums.every, m % sums.every
     total = tl.full((UNITS, sums.block), 0.0, number)
     by_row = tl.full((ROWS, UNITS), 0.0, number)
-    for start in range(0, sums.rows, ROWS):
-        row = start + tl.arange(0, ROWS)
+    for start in range(0, sums.every_part, ROWS):
+        row = part * sums.every_part + start + tl.arange(0, ROWS)
         sequence, step = replica * (sums.rows // sums.span) + row // sums.span, sums.first + row % sums.span
         there = (row < sums.rows)[:, None]
         left_there = there & (m < sums.blocks * sums.every)[None, :]
@@ -113,13 +121,14 @@ def outer_products(left, right, gradient, sums: tl.constexpr, shape: tl.constexp
         left_at = places(left + sums.left, replica * sums.rows + row, m, sums.left_pitch)
         right_at = places(right + sums.right, sequence * shape.steps + step, n, sums.right_pitch)
         a, b = tl.load(left_at, mask=left_there, other=0.0), tl.load(right_at, mask=right_there, other=0.0)
-        total = product(tl.trans(a), b, total, shape)
+        total = exact_product(tl.trans(a), b, total)
         by_row += a
-    own, there = gradient + replica * shape.row, (block < sums.blocks) & (unit < sums.units)
+    own = gradient + (part * tl.num_programs(0).to(tl.int64) + replica) * shape.row
+    there = (block < sums.blocks) & (unit < sums.units)
     both = there[:, None] & (n < sums.widths)[None, :]
     at = own + sums.weight + (block * sums.apart + unit * sums.down)[:, None] + (n * sums.across)[None, :]
     tl.store(at, tl.load(at, mask=both, other=0.0) + total, mask=both)
     if sums.bias is not None:  # noqa: SIM102 (decided when it is compiled, the next when it runs)
-        if tl.program_id(2) == 0:
+        if columns == 0:
             bias_at = own + sums.bias + block * sums.biases_apart + unit
             tl.store(bias_at, tl.load(bias_at, mask=there, other=0.0) + tl.sum(by_row, 0), mask=there)

@@ -22,6 +22,7 @@ CASES = {  # overrides, and the size of the noise that is added to the recurrent
     "IRNN": (("cell=irnn",), 0.0),
     "near-identity ReLU": (("cell=irnn",), 1e-3),
     "LSTM": (("cell=lstm",), 0.0),
+    "LSTM that keeps": (("cell=lstm", "initializer.bias.forget=10"), 0.0),
 }
 SEEDS = list(range(5))
 CPU = torch.device("cpu")

@@ -94,7 +94,7 @@ def launched(monkeypatch, tmp_path):
         answering.forward()
         forth_and_back.backward(forth_and_back.forward())
         assert [name for name, _ in made] == [*ANSWERING, *training(network)]
-        assert unfit(network, SHARED[kind]) is None
+        assert unfit(network, SHARED[kind], 6) is None
         return made
 
     return kernels
@@ -130,14 +130,15 @@ def test_the_kernels_fit_the_gpu(launched, tmp_path, cell_name, hidden, channels
             assert kernel.metadata.global_scratch_size == 0
             products = re.findall(r"tt\.dot .*", kernel.asm["ttir"])
             assert bool(products) or name == "forward"
-            assert all("inputPrecision = bf16x6" in product for product in products)
+            wanted = "bf16x6" if name in ("forward", "backward") else "ieee"
+            assert all(("inputPrecision = bf16x6" in product) == (wanted == "bf16x6") for product in products)
             assert "tf32" not in kernel.asm["ptx"]
             assert not re.search(r"\b(atom|red)\.", kernel.asm["ptx"])
 
 
 def refusal(monkeypatch, network, memory=SHARED[90], device=GPU):
     """Why a network is not trained by a GPU with so much memory on chip."""
-    monkeypatch.setattr(fused, "available", lambda device: True)
+    monkeypatch.setattr(fused, "available", lambda device, precision: True)
     monkeypatch.setattr(fused, "room", lambda device: memory)
     reason = Fused().refusal(network, device, NO_INTERVENTIONS)
     assert (reason is None) == Fused().supports(network, device)
@@ -249,22 +250,19 @@ def test_it_keeps_what_it_says(launches, cell_name):
 
 def test_a_gpu_and_triton_must_know_the_products(monkeypatch):
     known = []
-    monkeypatch.setattr(fused, "_knows_precision", lambda: bool(known))
+    monkeypatch.setattr(fused, "_precisions", lambda: tuple(known))
     for capability, fits in (((7, 5), False), ((8, 0), True), ((8, 9), True), ((9, 0), True), ((10, 0), True)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, number=capability: number)
-        assert not fused.available(GPU)
-        known.append(None)
-        assert fused.available(GPU) == fits
+        assert not fused.available(GPU, "ieee")
+        known.append("ieee")
+        assert fused.available(GPU, "ieee") == fits
+        assert not fused.available(GPU, "bf16x6")
         known.clear()
 
 
-def test_this_triton_knows_the_products(monkeypatch):
-    fused._knows_precision.cache_clear()
-    assert fused._knows_precision()
-    fused._knows_precision.cache_clear()
-    monkeypatch.setattr(fused, "PRECISION", "another")
-    assert not fused._knows_precision()
-    fused._knows_precision.cache_clear()
+def test_this_triton_knows_the_products():
+    fused._precisions.cache_clear()
+    assert set(fused.PER_WEIGHT) <= set(fused._precisions())
 
 
 def test_without_a_gpu_one_line_says_so():

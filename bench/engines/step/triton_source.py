@@ -24,6 +24,7 @@ from bench.engines.step.trace import Step
 from bench.nets.network import MULTIPLE, Network, padded
 
 MOST_RUNS = 16  # of units that a node puts together
+TRANSPOSES = "TRANSPOSES"  # stands for their number until both kernels are written
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,25 @@ class Gathered:
 
 
 @dataclass(frozen=True)
+class Turned:
+    """The transpose of a weight [rows, columns], whose rows lie `pitch` numbers apart from `offset` on in a row.
+
+    It lies from `place` on in the replica's memory of transposes, its own rows `padded(rows, MULTIPLE)` numbers apart.
+    """
+
+    offset: int
+    rows: int
+    columns: int
+    pitch: int
+    place: int
+
+    @property
+    def width(self) -> int:
+        """How far apart its rows lie."""
+        return padded(self.rows, MULTIPLE)
+
+
+@dataclass(frozen=True)
 class TritonSource:
     """The text of a step's kernels `forward` and `backward`, and what their caller must know.
 
@@ -78,6 +98,7 @@ class TritonSource:
     asks for, and the derivatives of all sums of products. gathered: the weights' gradients that follow from them.
     summed: other gradients, summed up for each tile of sequences in `sums` columns: where one begins in a replica's
     row, its column, and how many numbers it has.
+    turned: the weights of which the kernels want a transpose, whose numbers take `transposes` columns of a replica.
     weights: numbers that stay on chip, on the way that has more of them.
     """
 
@@ -86,12 +107,19 @@ class TritonSource:
     gathered: tuple[Gathered, ...]
     summed: tuple[tuple[int, int, int], ...]
     sums: int
+    turned: tuple[Turned, ...]
+    transposes: int
     weights: int
 
 
 def written(network: Network, step: Step) -> TritonSource:
     """The Triton text of a network's step. Raises Unsupported."""
     return _Writer(network, step).source()
+
+
+def room(turned: Iterable[Turned]) -> int:
+    """Numbers that transposes take."""
+    return sum(one.columns * one.width for one in turned)
 
 
 def block(units: int | None) -> int:
@@ -103,11 +131,11 @@ class _Way:
     """The lines of a loop's body and those before it.
 
     names: of nodes that are there; the others get one as a line makes them. back: whether weights are multiplied
-    transposed.
+    transposed. turned: where the weights lie of which a transpose is wanted; one that is not there is added.
     """
 
-    def __init__(self, step: Step, names: Mapping[Node, str], back: bool) -> None:
-        self.step, self.names, self.back = step, dict(names), back
+    def __init__(self, step: Step, names: Mapping[Node, str], back: bool, turned: dict[int, Turned]) -> None:
+        self.step, self.names, self.back, self.turned = step, dict(names), back, turned
         self.before: dict[str, None] = {}
         self.lines: list[str] = []
         self.on_chip: dict[str, int] = {}  # numbers of each weight
@@ -190,15 +218,24 @@ class _Way:
         return f"tl.broadcast_to({row}, (TILE, {block(node.units)}))"
 
     def _matrix(self, matrix: Matrix) -> str:
-        """A weight, loaded as it lies and turned if it is wanted the other way round."""
-        operand, name = self.step.operands[matrix.operand], f"W{matrix.operand}"
-        shape, strides, turned = list(operand.shape), list(operand.strides), self.back
+        """A weight, as it lies or from its transpose.
+
+        A product takes the rows of its right side from one piece of memory on chip, and what Triton turns there is
+        read across its rows, which takes five times as long.
+        """
+        operand, name, number = self.step.operands[matrix.operand], f"W{matrix.operand}", matrix.operand
+        shape, strides, across = list(operand.shape), list(operand.strides), self.back
         if strides[1] != 1:
-            shape, strides, turned = shape[::-1], strides[::-1], not turned
-        (rows, columns), pitch = shape, strides[0]
-        self.before[f"{name} = matrix(own + {operand.offset}, u{rows}, u{columns}, {rows}, {columns}, {pitch})"] = None
+            shape, strides, across = shape[::-1], strides[::-1], not across
+        (rows, columns), pitch, start = shape, strides[0], f"own + {operand.offset}"
+        if across:
+            if number not in self.turned:
+                self.turned[number] = Turned(operand.offset, rows, columns, pitch, room(self.turned.values()))
+            turned = self.turned[number]
+            rows, columns, pitch, start = columns, rows, turned.width, f"own_turned + {turned.place}"
+        self.before[f"{name} = matrix({start}, u{rows}, u{columns}, {rows}, {columns}, {pitch})"] = None
         self.on_chip[name] = block(rows) * block(columns)
-        return f"tl.trans({name})" if turned else name
+        return name
 
     def _pieces(self, node: Node, inputs: Sequence[str]) -> str:
         if len(node.value) > MOST_RUNS:
@@ -241,6 +278,7 @@ class _Writer:
             else:
                 free.remove(place)
                 self.column[delta] = self.column[place]
+        self.turned: dict[int, Turned] = {}
         self.summed: dict[int, int] = {}
         self.sums = 0
         for number, node in self.back.operands.items():
@@ -271,8 +309,18 @@ class _Writer:
             (operands[number].offset, column, self.back.operands[number].units or 1)
             for number, column in self.summed.items()
         )
-        text = "\n".join([*head, *forward, "", *back, ""])
-        return TritonSource(text, self.columns, tuple(self._gathered()), summed, self.sums, max(weights, weights_back))
+        text = "\n".join([*head, *forward, "", *back, ""]).replace(TRANSPOSES, str(room(self.turned.values())))
+        turned = tuple(self.turned.values())
+        return TritonSource(
+            text,
+            self.columns,
+            tuple(self._gathered()),
+            summed,
+            self.sums,
+            turned,
+            room(turned),
+            max(weights, weights_back),
+        )
 
     def _gathered(self) -> Iterator[Gathered]:
         found = []
@@ -312,6 +360,8 @@ class _Writer:
             common.append(f"u{size} = tl.arange(0, {block(size)})")
             common.append(f"m{size}, at{size} = there & (u{size} < {size})[None, :], at + u{size}[None, :]")
         inputs = self.network.inputs
+        if "own_turned" in used:
+            common.append(f"own_turned = turned + replica * {TRANSPOSES}")
         if "x_at" in used:
             common.append(f"x_at = places(inputs, row * shape.steps, u{inputs}, {inputs})")
         loop = ["for turn in range(shape.steps):", *(f"    {line}" for line in way.lines)]
@@ -320,7 +370,7 @@ class _Writer:
     def _forward(self) -> tuple[list[str], int]:
         leaves = {"state": "h{}", "input": "x"}
         names = {node: leaves[node.operation].format(node.value) for node in self.forward if node.operation in leaves}
-        way, hidden = _Way(self.step, names, back=False), self.network.cell.hidden
+        way, hidden = _Way(self.step, names, False, self.turned), self.network.cell.hidden
         top = [f"h{k} = {way.nothing(hidden)}" for k in range(len(self.states))]
         x, inputs = f"m{self.network.inputs}", self.network.inputs
         top += [f"awake, x = h0, tl.load(x_at, mask={x}, other=0.0)"]
@@ -343,7 +393,7 @@ class _Writer:
             way.lines.append("    " + self._store(node, name))
         way.lines.append("x = x_next")
         end = ["tl.store(alive + tile, tl.max(tl.where(there, awake, 0.0)) > 0)"]
-        head = "forward(rows, inputs, lengths, kept, alive, sequences, shape: tl.constexpr)"
+        head = "forward(rows, turned, inputs, lengths, kept, alive, sequences, shape: tl.constexpr)"
         return self._kernel(head, way, top, end), sum(way.on_chip.values())
 
     def _back(self) -> tuple[list[str], int]:
@@ -354,7 +404,7 @@ class _Writer:
         leaves = {"seed": "d{}", "state": "h{}_before", "input": "x"}
         names = {node: leaves[node.operation].format(node.value) for node in order if node.operation in leaves}
         names.update({node: name for node, name in known.items() if node in order})
-        way = _Way(self.step, names, back=True)
+        way = _Way(self.step, names, True, self.turned)
         top, last = self._ahead(way, [node for node in names if node.operation != "seed"])
         top += [f"d{k} = {way.nothing(hidden)}" for k in range(len(self.states))]
         top += [f"s{number} = {way.nothing(node.units)}" for number, node in back.operands.items()]
@@ -390,7 +440,8 @@ class _Writer:
             end.append(
                 f"tl.store(partial + tile * {self.sums} + {column} + {place}, tl.sum(s{number}, 0), mask={mask})"
             )
-        head = "backward(rows, inputs, lengths, kept, d_outputs, squares, partial, sequences, shape: tl.constexpr)"
+        given = "rows, turned, inputs, lengths, kept, d_outputs, squares, partial, sequences"
+        head = f"backward({given}, shape: tl.constexpr)"
         return self._kernel(head, way, top, end), sum(way.on_chip.values())
 
     def _ahead(self, way: _Way, nodes: Iterable[Node]) -> tuple[list[str], list[str]]:
