@@ -14,7 +14,6 @@ class Eigenvalues(Measurement):
     """All H eigenvalues of every recurrent block, one row each."""
 
     table = "eigenvalues"
-    weights_only = True
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         clouds = {name: values.cpu().numpy() for name, values in snapshot.eigenvalues.items()}

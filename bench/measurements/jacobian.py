@@ -6,6 +6,7 @@ the number of parts times H.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from bench.nets.cells.cell import Cell, State, Weights
+
+_forward = threading.Lock()  # torch differentiates forward in one thread of a process at a time
 
 
 def jacobians(cell: Cell, weights: Weights, x: Tensor, state: State) -> Tensor:
@@ -45,7 +48,7 @@ def stepped(cell: Cell, weights: Weights, x: Tensor, state: State, directions: T
     # every sequence stands there k times, and the k-th copy is pushed along the k-th direction
     copies = [part.repeat_interleave(count, dim=1) for part in state]
     along = directions.mT.flatten(1, 2).chunk(len(state), dim=-1)
-    with forward_ad.dual_level(), warnings.catch_warnings():
+    with _forward, forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of what torch itself loads at the first call
         duals = tuple(forward_ad.make_dual(part, tangent) for part, tangent in zip(copies, along, strict=True))
         after = [forward_ad.unpack_dual(part) for part in cell.step(weights, x.repeat_interleave(count, dim=1), duals)]

@@ -107,7 +107,6 @@ class Measurement(Checked, ABC):
     series: ClassVar[tuple[str, ...] | None] = None
     needs_gradient: ClassVar[bool] = False  # whether it looks at the training gradient
     needs_trace: ClassVar[bool] = False  # whether it looks at the training gradient through time
-    weights_only: ClassVar[bool] = False  # whether it looks at nothing but the weights, and so may do it aside
 
     every: CountOrZero | None
     points_per_decade: Count

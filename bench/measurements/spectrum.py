@@ -24,7 +24,6 @@ class Spectrum(Measurement):
 
     table = "spectrum"
     series = ("block",)
-    weights_only = True
 
     def measure(self, snapshot: Snapshot) -> list[Columns]:
         blocks = snapshot.cell.recurrent_blocks(snapshot.weights)

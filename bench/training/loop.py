@@ -72,16 +72,18 @@ class Training:
         self.program = self.judge
         self.records = [Record() for _ in replicas]
         self.evaluator = Evaluator(replicas, self.judge, self.sequences, self.records)
-        spare = len(os.sched_getaffinity(0)) - 1 if device.type == "cuda" else 0
+        threads, looked_at = 0, self.sequences
+        if device.type == "cuda":
+            threads, looked_at = max(1, len(os.sched_getaffinity(0)) - 1), self._on_the_host()
         self.monitor = Monitor(
             first.measurement,
             self.network,
             self.task,
             self.records,
-            self.sequences.probe,
-            self.sequences.population,
+            looked_at.probe,
+            looked_at.population,
             self.updates,
-            spare,
+            threads,
         )
         self.update = 0
         self.alive = np.ones(len(replicas), dtype=bool)
@@ -92,6 +94,12 @@ class Training:
         if states:
             self._go_on_from(states)
         self._ticked = time.perf_counter()
+
+    def _on_the_host(self) -> Sequences:
+        """The pack's sequences in the host's memory."""
+        host = torch.device("cpu")
+        remedies = {name: joined([r.remedies[name] for r in self.replicas], host) for name in self.remedies}
+        return dataclasses.replace(self.sequences, interventions=Interventions(None, remedies), device=host)
 
     def run(self, report: Report = lambda progress: None) -> list[Record]:
         """Train to the end; one record per replica."""

@@ -1,12 +1,14 @@
 """The measurements of a pack: each runs when it is due, and what it finds becomes rows of the replicas' records.
 
-On a GPU, measurements that need nothing but the weights run in the background: the weights are copied without waiting,
-and threads on the host's spare cores find the eigenvalues, which are slow on a GPU and would stall it. LAPACK holds no
-lock while it works.
+On a GPU, all measurements but those of the training gradient run in the background: the weights are copied without
+waiting, and threads on the host's cores look at them with sequences of the host's own. Many small steps, and the
+eigenvalues of many small matrices, are slow on a GPU and would stall it. LAPACK holds no lock while it works.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +42,7 @@ class Monitor:
     """Measures one pack while it trains.
 
     records: one per replica; they gain the rows. probe: draws a number of sequences that are never trained on.
-    population: a number of such as are trained on.
+    population: a number of such as are trained on. Both lie on the host where threads measure.
     threads: how many measure in the background; 0 measures everything at once.
     """
 
@@ -55,7 +57,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self._moments = {name: measurement.moments(self.updates) for name, measurement in self.measurements.items()}
-        self._probes: dict[int, Batch] = {}
+        self._sequences: dict[tuple[Callable[[int], Batch], int], Batch] = {}
         self._background: list[Background] = []
 
     @cached_property
@@ -90,29 +92,39 @@ class Monitor:
         """
         if not rows:
             return
-        background = [name for name in names if self.threads and self.measurements[name].weights_only]
-        if background:
-            self._measure_in_background(update, background, flat, rows)
-        found = self._found([name for name in names if name not in background], flat, gradients, trained)
+        of_gradient = [name for name in names if self.needs_gradient([name])]
+        others = [name for name in names if name not in of_gradient]
+        if self.threads and others:
+            self._measure_in_background(update, others, flat, rows)
+        at_once = of_gradient if self.threads else [*of_gradient, *others]
+        found = self._found(at_once, flat, gradients, trained)
         self._add(update, rows, {name: [columns[r] for r in rows] for name, columns in found.items()})
 
     def collect(self) -> None:
-        """Add the rows of all background measurements; wait for those that are not done."""
+        """Add the rows of all background measurements in their places; wait for those that are not done."""
         for begun in self._background:
             for rows, found in begun.parts:
                 self._add(begun.update, rows, found.result())
         self._background.clear()
+        for record, measurement in itertools.product(self.records, self.measurements.values()):
+            record.tables[measurement.table].sort(key=lambda block: block["update"].min(initial=self.updates))
 
     def _found(
-        self, names: Sequence[str], flat: Tensor, gradients: Gradients | None, trained: Task | None = None
+        self,
+        names: Sequence[str],
+        flat: Tensor,
+        gradients: Gradients | None = None,
+        trained: Task | None = None,
+        rows: Sequence[int] | None = None,
     ) -> Found:
+        """Of the replicas in `rows`, whose parameters `flat` are; None is all."""
         trace, gradient = {}, None
         if gradients is not None:
             trace = {part: self._as_looked_at(norms) for part, norms in gradients.trace.items()}
             gradient = self._as_looked_at(gradients.gradient)
-        snapshot = Snapshot(
-            self.network, self.task, self._as_looked_at(flat), self._probed, trace, gradient, trained, self._population
-        )
+        heldout, population = (functools.partial(self._drawn, draw, rows) for draw in (self.probe, self.population))
+        parameters = self._as_looked_at(flat)
+        snapshot = Snapshot(self.network, self.task, parameters, heldout, trace, gradient, trained, population)
         return {name: self.measurements[name].measure(snapshot) for name in names}
 
     def _measure_in_background(self, update: int, names: Sequence[str], flat: Tensor, rows: Sequence[int]) -> None:
@@ -124,7 +136,7 @@ class Monitor:
         def found(part: list[int]) -> Found:
             if copied:
                 copied.synchronize()
-            return self._found(names, copy[part], None)
+            return self._found(names, copy[part], rows=part)
 
         parts = [part.tolist() for part in np.array_split(rows, min(self.threads, len(rows)))]
         self._background.append(Background(update, [(part, self._pool.submit(found, part)) for part in parts]))
@@ -136,17 +148,13 @@ class Monitor:
             for r, new in zip(rows, columns, strict=False):
                 self.records[r].tables[self.measurements[name].table].append({"update": at, **new})
 
-    def _probed(self, count: int) -> Batch:
-        """`count` held-out sequences of every replica, the same at every update, in float64."""
-        if count not in self._probes:
-            batch = self.probe(count)
-            self._probes[count] = batch._replace(inputs=batch.inputs.double()).mapped(self._as_looked_at)
-        return self._probes[count]
-
-    def _population(self, count: int) -> Batch:
-        """`count` training sequences of every replica, for statistics; the same at every update, in float64."""
-        batch = self.population(count)
-        return batch._replace(inputs=batch.inputs.double()).mapped(self._as_looked_at)
+    def _drawn(self, draw: Callable[[int], Batch], rows: Sequence[int] | None, count: int) -> Batch:
+        """`count` sequences of every replica, or of those in `rows`, the same at every update, in float64."""
+        if (draw, count) not in self._sequences:
+            batch = draw(count)
+            self._sequences[draw, count] = batch._replace(inputs=batch.inputs.double())
+        batch = self._sequences[draw, count]
+        return (batch if rows is None else batch.at(rows)).mapped(self._as_looked_at)
 
     def _as_looked_at(self, values: Tensor) -> Tensor:
         """Numbers of every replica [R, ...] as measurements see them, at times with copies of the last one's.

@@ -73,11 +73,11 @@ def test_every_engine_agrees_with_eager_in_float64(cell_name, hidden, task_name)
             result = program.gradients(flat, batch, trace=True)
         assert_close(result.loss.double(), oracle.loss, 1e-5)
         for name, view in network.views(result.gradient).items():
-            assert_close(view.double(), network.views(oracle.gradient)[name], 1e-5)
+            assert_close(view.double(), network.views(oracle.gradient)[name], 3e-5)  # of layer normalization 1.1e-5
         for name, norms in result.trace.items():
             assert_close(norms, oracle.trace[name], 1e-5)
         found = program.answers(flat, batch)
-        assert_close(found.outputs.double(), answers.outputs, 3e-5)  # of layer normalization 1.1e-5
+        assert_close(found.outputs.double(), answers.outputs, 1e-5)
         assert torch.equal(found.alive, answers.alive)
 
 

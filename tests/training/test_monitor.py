@@ -5,13 +5,11 @@ import pytest
 import torch
 
 from bench.engines.batched import Batched
-from bench.jobs.compose import example
-from bench.measurements.measurement import Snapshot
 from bench.training.loop import Training
-from tests.conftest import assert_same_tables, choices, with_seeds
+from tests.conftest import assert_same_tables, with_seeds
 
 CPU = torch.device("cpu")
-WEIGHTS = "measurement=[spectrum,eigenvalues,state]"
+WEIGHTS = "measurement=[spectrum,eigenvalues,state,state_jacobian,lyapunov,probe,training_gradient]"
 
 
 def pack(make_replica, cell, threads):
@@ -53,12 +51,3 @@ def test_a_state_has_what_was_found_aside(make_replica):
             for column, values in columns.items():
                 if column != "seconds":
                     np.testing.assert_array_equal(mine.tables[name][column], values)
-
-
-@pytest.mark.parametrize("name", choices("measurement"))
-def test_what_is_done_aside_looks_at_nothing_but_weights(make_replica, name):
-    training = pack(make_replica, "tanh", 0)
-    measurement = example(f"measurement/{name}")
-    if measurement.weights_only:
-        snapshot = Snapshot(training.network, training.task, training.flat, heldout=None, trace=None)
-        assert len(measurement.measure(snapshot)) == 5
