@@ -170,3 +170,10 @@ def shortened(count: float) -> str:
         if count >= unit:
             return f"{count / unit:.3g}{name}"
     return f"{count:.0f}"
+
+
+def as_known(length: float, shortest: float, longest: float) -> str:
+    """A T50, or an end of its interval, in words: two digits, or only that it lies beyond the lengths tried."""
+    if length > longest:
+        return f"> {longest:g}"
+    return f"< {shortest:g}" if length < shortest else two_digits(length)

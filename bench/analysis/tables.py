@@ -23,7 +23,7 @@ from bench.analysis.statistics.summaries import (
     typical,
 )
 from bench.analysis.statistics.survival import curve, median, times
-from bench.analysis.table import COLUMN, MISSING, Table, rounded, shortened, two_digits
+from bench.analysis.table import COLUMN, MISSING, Table, as_known, rounded, shortened, two_digits
 from bench.runs.tables import Tables
 
 COSTS = ["recurrent_parameters", "parameters", "sequences", "seconds"]
@@ -382,16 +382,12 @@ def _chance(p: float) -> str:
 
 
 def _memory_text(row: pd.Series) -> dict[str, str]:
-    def within(length: float) -> str:
-        if length > row["longest"]:
-            return f"> {row['longest']:g}"
-        return f"< {row['shortest']:g}" if length < row["shortest"] else two_digits(length)
-
+    t50, low, high = (as_known(row[end], row["shortest"], row["longest"]) for end in ("t50", "low", "high"))
     return {
         "n": str(row["n"]),
         "diverged": str(row["diverged"]),
         "lengths": f"{row['lengths']}, {row['shortest']:g} to {row['longest']:g}",
-        "T50": f"{within(row['t50'])} [{within(row['low'])}, {within(row['high'])}]",
+        "T50": f"{t50} [{low}, {high}]",
         "rank": f"{row['rank']} of {row['ranked']} [{row['rank_low']}, {row['rank_high']}]",
         "b": MISSING if np.isnan(row["slope"]) or row["separated"] else two_digits(row["slope"]),
         "data": "separated" if row["separated"] else MISSING,

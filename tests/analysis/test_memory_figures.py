@@ -60,12 +60,14 @@ def test_what_is_foretold_is_t50_by_half_life(lengths):
     assert np.isinf(data[["correlation_low", "correlation_high"]]).all(axis=None)  # of three cells no interval
 
 
-def test_the_map_has_a_number_for_every_length_and_threshold(lengths):
+def test_the_map_is_black_where_all_solve_and_has_a_number_where_some_do(lengths):
     plot = memory_map(lengths)
     assert len(plot.data) == 3 * 3 * 2
-    numbers = sorted(text.get_text() for panel in plot.figure.axes for text in panel.texts)
-    assert numbers.count("100") == 2 * (3 + 2)
-    assert numbers.count("0") == 2 * (3 + 1)
+    drawn = np.concatenate([np.ravel(panel.collections[0].get_array()) for panel in plot.figure.axes])
+    assert sorted(drawn.tolist()) == pytest.approx(sorted(plot.data["rate"].tolist()))
+    some = plot.data["rate"][plot.data["rate"].between(0, 1, inclusive="neither")]
+    numbers = [text.get_text() for panel in plot.figure.axes for text in panel.texts if text.get_text().isdigit()]
+    assert sorted(numbers) == sorted(f"{100 * rate:.0f}" for rate in some)
 
 
 @pytest.mark.parametrize("figure", [memory_ranking, memory_growth, memory_foretold, memory_map], ids=repr)

@@ -22,7 +22,7 @@ from bench.analysis.statistics.mechanism import Estimate, over_seeds
 from bench.analysis.statistics.memory_length import LENGTH, MemoryLength, memory_length
 from bench.analysis.statistics.resampling import generator, rank_correlation
 from bench.analysis.statistics.summaries import share_difference, typical, wilson
-from bench.analysis.table import two_digits
+from bench.analysis.table import as_known, two_digits
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 LEAST_SEEDS = 10  # with fewer nothing is decided
@@ -271,7 +271,7 @@ class MemoryRatio(Rule):
 
     of, over: the two groups. The interval of ln T50_a - ln T50_b takes the distance of each estimate from the ends of
     its profile likelihood interval: d - sqrt((a - l_a)^2 + (u_b - b)^2) and d + sqrt((u_a - a)^2 + (b - l_b)^2). An
-    estimate of 0 or infinity, where none or all solve, is taken at the last end that is known.
+    estimate beyond the lengths tried is taken at the last of them; an end of an interval beyond them bounds nothing.
     Source: Zou & Donner 2008 (Stat. Med. 27:1693).
     """
 
@@ -280,24 +280,33 @@ class MemoryRatio(Rule):
 
     def estimate(self, runs: pd.DataFrame) -> tuple[Estimate, str]:
         (a, told_a, n_a), (b, told_b, n_b) = (self._t50(runs, where) for where in (self.of, self.over))
-        logs_a, logs_b = (np.log([one.low, _within(one), one.high]) for one in (a, b))
+        with np.errstate(divide="ignore"):
+            logs_a, logs_b = np.log(a), np.log(b)
         low = logs_a[1] - logs_b[1] - np.hypot(logs_a[1] - logs_a[0], logs_b[2] - logs_b[1])
         high = logs_a[1] - logs_b[1] + np.hypot(logs_a[2] - logs_a[1], logs_b[1] - logs_b[0])
         value, low, high = (float(np.exp(end)) for end in (logs_a[1] - logs_b[1], low, high))
         return Estimate(value, low, high, min(n_a, n_b)), f"T50: {told_a} over {told_b}"
 
-    def _t50(self, runs: pd.DataFrame, where: Where) -> tuple[MemoryLength, str, int]:
+    def _t50(self, runs: pd.DataFrame, where: Where) -> tuple[list[float], str, int]:
+        """Low, T50 and high as far as the lengths tell, and in words; seeds at a length."""
         own = runs[having(runs, where) & (runs["seed"] < TUNING)]
         if own.empty or own[LENGTH].nunique() < 2:
             raise NoSuchRule(f"no runs with {named(where)} at two lengths or more")
-        found = _t50(own)
-        told = f"{named(where)} {_rounded(found.t50)} [{_rounded(found.low)}, {_rounded(found.high)}]"
-        return found, told, int(own.groupby(LENGTH)["seed"].nunique().min())
+        found, tried = _t50(own), (own[LENGTH].min(), own[LENGTH].max())
+        t50, low, high = (as_known(length, *tried) for length in (found.t50, found.low, found.high))
+        known = [
+            0.0 if found.low < tried[0] else min(found.low, tried[1]),
+            _clipped(found.t50, own),
+            np.inf if found.high > tried[1] else max(found.high, tried[0]),
+        ]
+        return known, f"{named(where)} {t50} [{low}, {high}]", int(own.groupby(LENGTH)["seed"].nunique().min())
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryCorrelation(Rule):
     """Spearman's correlation over groups of runs, between T50 and the median of a quantity; bootstrap over groups.
+
+    A T50 beyond the lengths tried is taken at the last of them.
 
     over: settings; runs that agree in them are one group, tried at several lengths of the task.
     """
@@ -310,7 +319,8 @@ class MemoryCorrelation(Rule):
         if own.groupby(LENGTH)["seed"].nunique().min() < LEAST_SEEDS:
             raise NoSuchRule(f"fewer than {LEAST_SEEDS} seeds at a length decide nothing")
         groups = [part for _, part in own.groupby(list(self.over), dropna=False) if part[LENGTH].nunique() > 1]
-        x, y = (np.array(values) for values in ([part["x"].median() for part in groups], [_t50(p).t50 for p in groups]))
+        x = np.array([part["x"].median() for part in groups])
+        y = np.array([_clipped(_t50(part).t50, part) for part in groups])
         value, low, high = rank_correlation(x, y, generator(0, "memory", self.says))
         return Estimate(value, low, high, len(groups)), f"rank correlation of T50 with {self.quantity}"
 
@@ -380,9 +390,9 @@ def _t50(runs: pd.DataFrame) -> MemoryLength:
     return memory_length([*solved.groups], solved.sum().tolist(), solved.size().tolist())
 
 
-def _within(found: MemoryLength) -> float:
-    """T50, or the end that bounds it where none or all solve."""
-    return found.high if found.t50 == 0 else found.low if np.isinf(found.t50) else found.t50
+def _clipped(t50: float, runs: pd.DataFrame) -> float:
+    """T50, or the last length that was tried where it lies beyond."""
+    return float(np.clip(t50, runs[LENGTH].min(), runs[LENGTH].max()))
 
 
 def _over(values: pd.Series, rule: Rule) -> Estimate:

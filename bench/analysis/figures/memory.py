@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -12,7 +11,7 @@ from bench.analysis import captions, queries
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.labels import width_of
-from bench.analysis.figures.panels import shade
+from bench.analysis.figures.panels import log_lengths, shade
 from bench.analysis.figures.plot import NothingToDraw, Plot
 from bench.analysis.figures.style import in_force
 from bench.analysis.settings import levels
@@ -24,6 +23,7 @@ from bench.analysis.statistics.summaries import quartiles
 EDGE = (
     3.0  # beyond the longest finite half-life, where infinite ones are drawn; likewise for T50 outside of the lengths
 )
+MANY_DECADES = 1e4  # between the ends of an axis that has one label a decade
 MOST_ROWS = 6  # of a map
 OUTSIDE = 1.5  # of the ranking: beyond the lengths, where T50 that lies outside of them is drawn
 MARGIN = 1.1  # and the end of its axis beyond that
@@ -61,7 +61,7 @@ def memory_ranking(facets: Facets) -> Plot:
             sides = [part["t50"] - part["low"], part["high"] - part["t50"]]
             panel.errorbar(part["t50"], y, xerr=sides, color=style.color, marker=style.marker, linestyle="none")
         tried = np.unique(facets.runs.loc[facets.runs[facets.col].isin(own[facets.col]), LENGTH].dropna())
-        _log_lengths(panel, tried)
+        log_lengths(panel, tried)
         ends = edges[0] / MARGIN, edges[1] * MARGIN
         panel.set_xlim(*ends)
         shade(panel, ends[0], tried[0])
@@ -96,7 +96,7 @@ def memory_growth(facets: Facets) -> Plot:
     panels = facets.panels(data, "length of the task (time steps)", "updates to solve", series=series)
     panels.draw_bands(data, "length")
     for panel in panels:
-        _log_lengths(panel, np.unique(data["length"]))
+        log_lengths(panel, np.unique(data["length"]))
         panel.set_yscale("log")
         _logarithmic(panel.yaxis)
     caption = (
@@ -126,6 +126,7 @@ def memory_foretold(facets: Facets) -> Plot:
     data = fits.merge(lives, on=facets.by).astype({key: facets.runs[key].dtype for key in facets.by})
     if data.empty:
         raise NothingToDraw("these results hold no memory length of runs with a probe at the start")
+    data["t50"] = data["t50"].mask(data["censored"] == "below", 0.0).mask(data["censored"] == "above", np.inf)
     found = {
         key: rank_correlation(own["half_life"].to_numpy(), own["t50"].to_numpy(), generator(0, "foretold", *key))
         for key, own in data.groupby([facets.row, facets.col], observed=True)
@@ -171,14 +172,14 @@ def memory_map(facets: Facets) -> Plot:
         share = share.reindex(index=rows, columns=lengths)
         panel.pcolormesh(share.to_numpy(dtype=float), vmin=0, vmax=1, cmap="Greys", edgecolors="white", linewidth=0.5)
         for (y, x), value in np.ndenumerate(share.to_numpy(dtype=float)):
-            if np.isfinite(value):
-                color = "white" if value >= DARK else "black"
-                panel.text(x + 0.5, y + 0.5, f"{100 * value:.0f}", ha="center", va="center", color=color)
+            if 0 < value < 1 or np.isnan(value):
+                color, said = "white" if value >= DARK else "black", "-" if np.isnan(value) else f"{100 * value:.0f}"
+                panel.text(x + 0.5, y + 0.5, said, ha="center", va="center", color=color)
         panel.set_xticks(np.arange(len(lengths)) + 0.5, [f"{length:g}" for length in lengths], rotation=90)
         panel.set_yticks(np.arange(len(rows)) + 0.5, [str(level) for level in rows])
     caption = (
-        f"Percentage of runs that solved their task, by its length and by {facets.row_name}: the darker, the more. "
-        "Where the rows of a panel are alike, clipping does not change how far back a net learns."
+        f"Percentage of runs that solved their task, by its length and by {facets.row_name}. White: none; black: all; "
+        "-: not tried. Where the rows of a panel are alike, clipping does not change how far back a net learns."
     )
     details = (
         f"{facets.seeds(LENGTH)} in each field; Wilson intervals stand in the CSV file. "
@@ -215,13 +216,8 @@ def _edges(data: pd.DataFrame) -> tuple[float, float]:
 
 
 def _logarithmic(axis: Axis) -> None:
-    """Two labels a decade, in plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    """A label or, of few decades, two of each, in plain numbers."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high / low < MANY_DECADES else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _log_lengths(panel: Axes, tried: np.ndarray) -> None:
-    panel.set_xscale("log")
-    panel.set_xticks(tried, [f"{length:g}" for length in tried], rotation=90 if len(tried) > 4 else 0)
-    panel.xaxis.set_minor_locator(NullLocator())

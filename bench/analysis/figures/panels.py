@@ -343,6 +343,13 @@ def shade(panel: Axes, first: float, last: float) -> None:
     panel.axvspan(first, last, color=GREY, alpha=SHADE_ALPHA, linewidth=0, zorder=0)
 
 
+def log_lengths(panel: Axes, tried: np.ndarray) -> None:
+    """A logarithmic x axis with the lengths that were tried."""
+    panel.set_xscale("log")
+    panel.set_xticks(tried, [f"{length:g}" for length in tried], rotation=90 if len(tried) > 4 else 0)
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
 def shares(panel: Axes, runs: int = 0) -> None:
     """A y axis of shares, from 0 to 100 %; with `runs`, it has a tick for each number of runs."""
     panel.set_ylim(-0.06, 1.06)

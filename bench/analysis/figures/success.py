@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import captions
 from bench.analysis.figures.facets import ONE_ROW, Facets
 from bench.analysis.figures.figure import figure
 from bench.analysis.figures.labels import width_of, wrapped
 from bench.analysis.figures.memory import rates_by_length
-from bench.analysis.figures.panels import BAND_ALPHA, MARKER_DISTANCE, Panels, reference, shares
+from bench.analysis.figures.panels import BAND_ALPHA, MARKER_DISTANCE, Panels, log_lengths, reference, shares
 from bench.analysis.figures.plot import Plot
 from bench.analysis.figures.style import DOTTED, Dash, SeriesStyle, in_force
 from bench.analysis.settings import column_of, levels
@@ -236,10 +236,8 @@ def _margins(shortest: float, longest: float) -> tuple[float, float]:
 
 def _lengths(panel: Axes, tried: np.ndarray) -> None:
     """A logarithmic x axis with the lengths that were tried."""
-    panel.set_xscale("log")
+    log_lengths(panel, tried)
     panel.set_xlim(*_margins(tried[0], tried[-1]))
-    panel.set_xticks(tried, [f"{length:g}" for length in tried])
-    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def _censored(stopped: pd.Series) -> str:
