@@ -169,7 +169,8 @@ def test_a_cell_beside_a_reference_is_told_its_memory_and_rank(lengths):
     stored = [StoredRun(run, Path("known") / run, *({} for _ in range(5))) for run in lengths["run"]]
     (said,) = standing([estimates(runs), memory(runs)], runs, Tables(stored))
     t50 = memory(runs).text.set_index("cell").loc["mine", "T50"]
-    assert said == f"mine, clipped at 1: half of its runs solve adding up to {t50} steps, rank 2 of 2 [2, 2]."
+    found = f"that half of its runs solve: {t50} steps, rank 2 of 2 [2, 2]."
+    assert said == f"mine, clipped at 1: T50, the length of adding {found}"
     assert standing([memory(runs)], runs, Tables([])) == []  # no reference
 
 

@@ -26,8 +26,8 @@ def standing(made: Sequence[Table], runs: pd.DataFrame, results: Tables) -> list
     own = runs[~runs["run"].isin(stored)].assign(task=lambda own: without_length(own["task"])).astype(str)
     settings = set(own[SETTING].itertuples(index=False, name=None))
     return [
-        f"{row['cell']}, {clipped(row['clip'])}: half of its runs solve {row['task']} up to {row['T50']} steps, "
-        f"rank {row['rank']}."
+        f"{row['cell']}, {clipped(row['clip'])}: T50, the length of {row['task']} that half of its runs solve: "
+        f"{row['T50']} steps, rank {row['rank']}."
         for memory in made
         if memory.name == "memory"
         for _, row in memory.text.iterrows()

@@ -135,12 +135,14 @@ def memory_lengths(rates: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def ranked(fits: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
     """The fits with the `rank` of each T50 among the `ranked` of its group, 1 the longest, and its least and greatest.
 
-    rank: one more than the number of others with a longer T50. rank_low counts only those whose whole interval lies
-    above that of the fit, rank_high all whose interval is not wholly below it.
+    rank: one more than the number of others with a longer T50; those beyond the lengths tried share one. rank_low
+    counts only those whose whole interval lies above that of the fit, rank_high all whose interval is not wholly below
+    it.
     """
 
     def of_group(group: pd.DataFrame) -> pd.DataFrame:
-        t50, low, high = (group[name].to_numpy(dtype=float) for name in ("t50", "low", "high"))
+        low, high = (group[name].to_numpy(dtype=float) for name in ("low", "high"))
+        t50 = group["t50"].mask(group["censored"] == "below", 0).mask(group["censored"] == "above", np.inf).to_numpy()
         return pd.DataFrame(
             {
                 "rank": 1 + (t50 > t50[:, None]).sum(axis=1),
