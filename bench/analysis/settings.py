@@ -169,10 +169,14 @@ def levels(values: pd.Series) -> list[object]:
 
 
 def matching(runs: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
-    """Whether each run has these settings: by key of the configuration one value, or a list of which it has one."""
+    """Whether each run has these settings: by key of the configuration one value, or a list of which it has one.
+
+    None is that of runs in which the key is null, or is not there.
+    """
     found = pd.Series(True, runs.index)
     for key, value in where.items():
-        found &= runs[key].isin(value if isinstance(value, list) else [value])
+        values = value if isinstance(value, list) else [value]
+        found &= runs[key].isin(values) | (runs[key].isna() & (None in values))
     return found
 
 

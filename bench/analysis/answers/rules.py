@@ -379,6 +379,8 @@ def _named(key: str, value: Any) -> str:
     told = " or ".join(map(text_of, value)) if isinstance(value, list) else text_of(value)
     if key == "cell":
         return told
+    if value is None:
+        return f"no {key.rpartition('.')[2]}"
     if key == "clipping.threshold":
         return "no clipping" if told == "inf" else f"clipped at {told}"
     return f"{key.rpartition('.')[2]}={told}" if key != "clipping" or told != NO_CLIPPING else "no clipping"
