@@ -14,8 +14,6 @@ import yaml
 import bench
 from bench.__main__ import main
 from bench.analysis.experiments import described
-from bench.jobs.compose import composed
-from bench.jobs.job import checked_job
 from bench.jobs.lines import lines
 from bench.sweep import call, planning
 from bench.sweep.executors import InThisProcess
@@ -142,11 +140,6 @@ def test_other_commands_have_the_options_that_are_shown(command, capsys):
     said = capsys.readouterr().out
     for option in re.findall(r" (--[a-z]+)", command):
         assert option in said
-
-
-@pytest.mark.parametrize("line", RECOMMENDED, ids=lambda line: " ".join(line.own))
-def test_a_recommendation_is_composed_and_checked(line):
-    assert checked_job(composed("experiment=recommendations", *line.fixed, "device=cpu"))
 
 
 def test_every_cell_remedy_and_clipping_rule_is_recommended_by_somebody():
