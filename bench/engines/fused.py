@@ -8,7 +8,7 @@ pass around them is recorded as one CUDA graph, for launching a kernel takes the
 The loops multiply in `bf16x6`: each number is the sum of three bfloat16, with which a GPU's matrix units are fast. A
 product is exact to float32's own rounding but for one thing: the units cut off what they add up where float32 rounds
 to the nearest, so every step comes out too small, by 2e-7. Over 1000 steps near W = I the gradient is 2e-4 too small;
-where that shows against float64 (`proof.py`), `fused_exact` serves, in IEEE arithmetic, a third slower. Never TF32,
+where that shows against float64 (`proof.py`), `fused_exact` serves, in IEEE arithmetic, a fifth slower. Never TF32,
 which cuts 13 bits off: over 1000 steps that is another gradient. Below 1e-33 the smallest of the three parts
 underflows: a derivative keeps ever fewer digits towards 1e-38.
 """
