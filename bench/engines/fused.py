@@ -37,7 +37,7 @@ OLDEST = (8, 0)  # of GPUs, by CUDA's count: the first with matrix units for bfl
 EXACT = "ieee"  # the precision of float32 itself
 PER_WEIGHT = {"bf16x6": 6, EXACT: 4}  # bytes of shared memory
 BESIDE = 12 * 1024  # bytes of shared memory that a kernel takes for other things
-ROWS, PART = 16, 4096  # steps of all sequences that `outer_products` takes at a time, and that one program adds up
+PART = 4096  # steps of all sequences that one program of `outer_products` adds up
 FOUR_WARPS = 8 * 1024, 64  # up to so many weights and units 4 warps are enough, else 8 share them
 
 
@@ -218,11 +218,6 @@ class Sums:
         """Into how many the rows are divided."""
         return parts_of(self.rows)
 
-    @property
-    def every_part(self) -> int:
-        """Rows of a part, the last one's may be fewer; a multiple of those that a program takes at a time."""
-        return padded(-(-self.rows // self.parts), ROWS)
-
 
 def parts_of(rows: int) -> int:
     """Into how many parts a sum over rows is divided; it depends on nothing else, and so do the bits of the sum."""
@@ -389,7 +384,7 @@ class Pass:
         return gradient, squares
 
     def _transposes(self) -> Tensor:
-        """Of the weights that the kernels multiply across their rows, [R, numbers]."""
+        """The transposes of the weights that the kernels multiply across their rows, [R, numbers]."""
         found = self.rows.new_zeros(len(self.rows), self.source.transposes)
         for one in self.source.turned:
             part = self.rows[:, one.offset : one.offset + one.rows * one.pitch].unflatten(1, (one.rows, one.pitch))

@@ -112,8 +112,9 @@ def outer_products(left, right, gradient, sums: tl.constexpr, shape: tl.constexp
     block, unit = m // sums.every, m % sums.every
     total = tl.full((UNITS, sums.block), 0.0, number)
     by_row = tl.full((ROWS, UNITS), 0.0, number)
-    for start in range(0, sums.every_part, ROWS):
-        row = part * sums.every_part + start + tl.arange(0, ROWS)
+    every: tl.constexpr = -(-sums.rows // (sums.parts * ROWS)) * ROWS  # rows of a part, of the last one fewer
+    for start in range(0, every, ROWS):
+        row = part * every + start + tl.arange(0, ROWS)
         sequence, step = replica * (sums.rows // sums.span) + row // sums.span, sums.first + row % sums.span
         there = (row < sums.rows)[:, None]
         left_there = there & (m < sums.blocks * sums.every)[None, :]

@@ -117,7 +117,7 @@ class Monitor:
         trained: Task | None = None,
         rows: Sequence[int] | None = None,
     ) -> Found:
-        """Of the replicas in `rows`, whose parameters `flat` are; None is all."""
+        """What the measurements find of the replicas in `rows`, whose parameters `flat` are; None is all."""
         trace, gradient = {}, None
         if gradients is not None:
             trace = {part: self._as_looked_at(norms) for part, norms in gradients.trace.items()}

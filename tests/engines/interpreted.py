@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from bench.engines import building
+from bench.engines import building, fused
 from bench.engines.eager import Eager
 from bench.engines.engine import NO_INTERVENTIONS, Interventions
 from bench.engines.fused import FusedProgram, Pass
@@ -101,6 +101,13 @@ def test_it_agrees_with_eager(cell_name, task_name):
 def test_it_agrees_with_eager_at_other_sizes(cell_name, hidden):
     """Two tiles of sequences, the second with one of them; more units than one program of `outer_products` takes."""
     agree(*setting(cell_name, "copying", hidden=hidden, sequences=17))
+
+
+@pytest.mark.parametrize("cell_name", CELLS)
+def test_weight_gradients_summed_in_parts_are_the_same(monkeypatch, cell_name):
+    """102 steps of all sequences in three parts, which a program's 16 at a time do not divide."""
+    monkeypatch.setattr(fused, "PART", 32)
+    agree(*setting(cell_name, "copying", sequences=17))
 
 
 @pytest.mark.parametrize("cell_name", ["lstm", "layer_norm_relu"])
