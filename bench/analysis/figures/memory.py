@@ -16,7 +16,7 @@ from bench.analysis.figures.plot import NothingToDraw, Plot
 from bench.analysis.figures.style import in_force
 from bench.analysis.settings import levels
 from bench.analysis.statistics.decay import decay
-from bench.analysis.statistics.memory_length import LENGTH, by_length, memory_lengths
+from bench.analysis.statistics.memory_length import LENGTH, as_far_as_known, by_length, memory_lengths
 from bench.analysis.statistics.resampling import generator, rank_correlation
 from bench.analysis.statistics.summaries import quartiles
 
@@ -126,7 +126,7 @@ def memory_foretold(facets: Facets) -> Plot:
     data = fits.merge(lives, on=facets.by).astype({key: facets.runs[key].dtype for key in facets.by})
     if data.empty:
         raise NothingToDraw("these results hold no memory length of runs with a probe at the start")
-    data["t50"] = data["t50"].mask(data["censored"] == "below", 0.0).mask(data["censored"] == "above", np.inf)
+    data["t50"] = as_far_as_known(data)
     found = {
         key: rank_correlation(own["half_life"].to_numpy(), own["t50"].to_numpy(), generator(0, "foretold", *key))
         for key, own in data.groupby([facets.row, facets.col], observed=True)

@@ -132,6 +132,11 @@ def memory_lengths(rates: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def as_far_as_known(fits: pd.DataFrame) -> pd.Series:
+    """The T50 of each fit, 0 or inf where it lies below or above all lengths tried."""
+    return fits["t50"].mask(fits["censored"] == "below", 0.0).mask(fits["censored"] == "above", np.inf)
+
+
 def ranked(fits: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
     """The fits with the `rank` of each T50 among the `ranked` of its group, 1 the longest, and its least and greatest.
 
@@ -142,7 +147,7 @@ def ranked(fits: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
 
     def of_group(group: pd.DataFrame) -> pd.DataFrame:
         low, high = (group[name].to_numpy(dtype=float) for name in ("low", "high"))
-        t50 = group["t50"].mask(group["censored"] == "below", 0).mask(group["censored"] == "above", np.inf).to_numpy()
+        t50 = as_far_as_known(group).to_numpy()
         return pd.DataFrame(
             {
                 "rank": 1 + (t50 > t50[:, None]).sum(axis=1),
