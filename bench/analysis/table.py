@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style_render import _escape_latex as escape_latex
 
 from bench.analysis.figures.labels import width_of
 from bench.analysis.figures.style import paper
+from bench.analysis.latex import in_latex, printable
 
 COLUMN = 3.25  # inches, the narrowest column of a page for which tables are made
 LETTERS, LINES = 8, 9.5  # points, of a table that fits it, and from line to line
 SEPARATION = 2.5  # points, left and right of a column there
 INFINITE, MISSING = "∞", "–"
-LATEX = {"∞": "$\\infty$", "–": "--", ">": "$>$", "<": "$<$", "|": "$|$"}  # other signs in plain LaTeX, or none
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Table:
         tabular = styled.to_latex(
             hrules=True, column_format="l" * self.labels + "r" * (self.text.shape[1] - self.labels)
         )
-        tabular = _printable(tabular)
+        tabular = printable(tabular)
         head = f"% needs \\usepackage{{booktabs,graphicx}}\n% {self.note}\n"
         narrowed = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
         return f"{head}{{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}%\n{narrowed}{tabular.rstrip()}%\n}}}}\n"
@@ -104,16 +103,16 @@ class Table:
         room = COLUMN - used - 2 * SEPARATION / 72
         broken = most_inches(self.text[label], label) > room
         form = (f"p{{{room:.2f}in}}" if broken else "l") + "r" * len(values)
-        lines = [" & ".join(map(_escaped, [label, *values]))]
+        lines = [" & ".join(map(in_latex, [label, *values]))]
         lines[0] += " \\\\\n\\midrule"
         for group, rows in self.text.groupby(first, sort=False):
             widest = COLUMN - 2 * SEPARATION / 72
             head = "l" if most_inches([group]) <= widest else f"p{{{widest:.2f}in}}"
-            lines.append(f"\\multicolumn{{{1 + len(values)}}}{{@{{}}{head}}}{{\\emph{{{_escaped(group)}}}}} \\\\")
+            lines.append(f"\\multicolumn{{{1 + len(values)}}}{{@{{}}{head}}}{{\\emph{{{in_latex(group)}}}}} \\\\")
             for k in rows.index:
-                cells = [_escaped(rows.at[k, label])]
+                cells = [in_latex(str(rows.at[k, label]))]
                 for name in values:
-                    cell = _escaped(rows.at[k, name])
+                    cell = in_latex(str(rows.at[k, name]))
                     cells.append(f"\\textbf{{{cell}}}" if (k, name) in self.best else cell)
                 lines.append(" & ".join(cells) + " \\\\")
         body = "\n".join(lines)
@@ -129,16 +128,6 @@ def most_inches(column: Iterable[object], head: str = "") -> float:
     """The width of the widest of some words in a table of 8 points."""
     with paper():
         return max(width_of(str(word)) for word in (head, *column))
-
-
-def _escaped(word: object) -> str:
-    return _printable(str(escape_latex(str(word))))
-
-
-def _printable(text: str) -> str:
-    for sign, command in LATEX.items():
-        text = text.replace(sign, command)
-    return text
 
 
 def rounded(value: float, spread: float) -> str:
