@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import functools
+import gc
 import os
 import struct
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure as Drawing
 
 from bench.engines import building, kernels
 from bench.jobs.compose import composed, example
@@ -45,11 +47,17 @@ SMALL_TASKS = (
 
 
 def pytest_configure() -> None:
-    """Let `task=mnist` find files, of 4 x 3 pixels."""
+    """Let `task=mnist` find files, of 4 x 3 pixels, and OmegaConf read yaml with PyYAML's parser in C if it has one."""
+    yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     folder = TemporaryDirectory()
     atexit.register(folder.cleanup)  # a worker process ends without unconfiguring
     write_mnist(Path(folder.name))
     os.environ["MNIST"] = folder.name
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not look again at what was imported, which is most of the memory."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -176,3 +184,22 @@ def assert_same_tables(one: Record, other: Record) -> None:
         for column, values in one.table(name).items():
             if column != "seconds":
                 np.testing.assert_array_equal(values, there[column], f"{name} {column}")
+
+
+class Unprinted:
+    """A canvas that writes no file, and leaves the dots an inch behind that a PDF does."""
+
+    def __init__(self, figure: Drawing) -> None:
+        self.figure = figure
+
+    def print_pdf(self, *_: object, **__: object) -> None:
+        self.figure.set_dpi(72)
+
+    print_png = print_pdf
+
+
+@pytest.fixture
+def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are laid out and drawn as SVG, and neither as PDF nor as PNG."""
+    for canvas in ("FigureCanvasPdf", "FigureCanvasAgg"):
+        monkeypatch.setattr(f"bench.analysis.figures.plot.{canvas}", Unprinted)

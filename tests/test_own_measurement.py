@@ -92,7 +92,7 @@ def test_its_numbers_are_exported(results):
     assert exported["mean_weight/mean_weight"][0] == [0, 10, 20]
 
 
-def test_its_figure_stands_in_the_part_of_the_report_that_says_why(results):
+def test_its_figure_stands_in_the_part_of_the_report_that_says_why(results, svg_alone):
     assert report([str(results)]) == 0
     page = (results / "report" / "report.html").read_text()
     places = [page.index(tag) for tag in ('<figure id="scores">', '<h2 id="why">', '<figure id="mean_weight">')]

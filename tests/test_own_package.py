@@ -28,7 +28,7 @@ def my_package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_what_the_page_adds_trains_is_measured_and_appears_in_the_report(my_package, tmp_path):
+def test_what_the_page_adds_trains_is_measured_and_appears_in_the_report(my_package, tmp_path, svg_alone):
     command = re.search(r"^(python -m bench -m 'hydra.searchpath=\[pkg://my_package.conf\]'.*)$", PAGE, re.MULTILINE)[1]
     arguments = [argument.replace("'", "") for argument in command.split()[3:]]
     small = ["updates=30", "task.length=10", "seed=0", "cell.hidden=8", "hydra.launcher.workers=0"]

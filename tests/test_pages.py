@@ -68,9 +68,11 @@ def test_every_page_stands_in_the_navigation():
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
     """From top to bottom, with small nets for a few updates, where results of `quick` and `mine` are there."""
     monkeypatch.chdir(tmp_path)
+    if page not in NOTEBOOKS:
+        request.getfixturevalue("svg_alone")
     make_up(tmp_path / "results" / "quick")
     carry_out = call.carry_out
     made_small = {word.partition("=")[0] for word in SMALL}

@@ -14,21 +14,19 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure as Drawing
 
 from bench.analysis.settings import distinguished
 from bench.runs.directory import RunDirectory
 from bench.runs.tables import Tables, load
 
-OF_SWEEPS = {
+OF_SWEEPS = {  # figures of sweeps that none of these made-up results holds
     "memory_length",
     "memory_growth",
     "memory_foretold",
     "memory_map",
     "memory_ranking",
     "gradient_gain",
-}  # figures of sweeps that
-# none of these made-up results holds
+}
 SLOPES = {"tanh": -0.4, "irnn": 0.02, "lstm": -0.08}  # of ln gamma over lag, nats a step
 BLOCKS = {"lstm": ("W_hi", "W_hf", "W_hg", "W_ho")}
 UNITS = 8
@@ -312,25 +310,6 @@ def tables(results: Path) -> Tables:
 @pytest.fixture(scope="session")
 def runs(tables: Tables) -> pd.DataFrame:
     return distinguished(tables.runs)
-
-
-class Unprinted:
-    """A canvas that writes no file, and leaves the dots an inch behind that a PDF does."""
-
-    def __init__(self, figure: Drawing) -> None:
-        self.figure = figure
-
-    def print_pdf(self, *_: object, **__: object) -> None:
-        self.figure.set_dpi(72)
-
-    print_png = print_pdf
-
-
-@pytest.fixture
-def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are laid out and drawn as SVG, and neither as PDF nor as PNG."""
-    for canvas in ("FigureCanvasPdf", "FigureCanvasAgg"):
-        monkeypatch.setattr(f"bench.analysis.figures.plot.{canvas}", Unprinted)
 
 
 @pytest.fixture(name="make_up", scope="session")

@@ -108,7 +108,7 @@ def test_other_data_are_nothing_to_compare_with(made, task, tmp_path):
         references.beside(load(other), "known", made)
 
 
-def test_the_report_shows_them_and_says_that_they_are_references(made, mine, monkeypatch, capsys):
+def test_the_report_shows_them_and_says_that_they_are_references(made, mine, monkeypatch, capsys, svg_alone):
     monkeypatch.setattr(references, "HERE", made)
     beside: Callable[..., Tables] = references.beside
     monkeypatch.setattr(references, "beside", lambda results, name: beside(results, name, made))

@@ -104,7 +104,7 @@ def test_measuring_changes_no_bit(make_replica, cell):
 )
 def test_what_is_measured_is_the_same_in_any_pack_and_after_a_pause(make_replica, cell, hidden):
     replica = make_replica(f"cell={cell}", f"cell.hidden={hidden}", "updates=12", "batch_size=3", *EVERYTHING_MEASURED)
-    pack = with_seeds(replica, range(4))
+    pack = with_seeds(replica, range(3))
     engine = Auto().chosen(pack[0].network, CPU)
     _, records = train(pack, engine)
     paused = Training(pack, engine, CPU)
@@ -112,11 +112,10 @@ def test_what_is_measured_is_the_same_in_any_pack_and_after_a_pause(make_replica
     while next(steps) < 5:
         pass
     states = paused.states()
-    for members in ([2], [0, 3], [1, 2, 3]):
-        for begun in ((), [states[k] for k in members]):
-            parts = Training([pack[k] for k in members], engine, CPU, begun).run()
-            for k, part in zip(members, parts, strict=True):
-                assert_same_tables(part, records[k])
+    for members, begun in (([1], []), ([0, 2], [states[0], states[2]])):
+        parts = Training([pack[k] for k in members], engine, CPU, begun).run()
+        for k, part in zip(members, parts, strict=True):
+            assert_same_tables(part, records[k])
 
 
 @pytest.mark.parametrize("policy", choices("nonfinite"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -202,11 +203,11 @@ def _thinned(length: int, most: int) -> np.ndarray:
 
 
 def _numbers(values: np.ndarray | pd.Series) -> list[float | None]:
-    return [_number(value) for value in np.asarray(values, dtype=float)]
+    return [_number(value) for value in np.asarray(values, dtype=float).tolist()]
 
 
 def _number(value: float) -> float | None:
     """A number to three digits, a whole one as it is."""
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         return None
     return int(value) if float(value).is_integer() and abs(value) < 1e15 else float(f"{value:.{DIGITS}g}")

@@ -78,6 +78,7 @@ def write(
     made, without = _tabled(runs, results)
 
     for one in drawn:
+        one.plot.settle()
         one.plot.save(folder / "figures", pgf=pgf, gif=gif)
     for table in made:
         table.save(folder / "tables")
