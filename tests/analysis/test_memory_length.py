@@ -129,14 +129,15 @@ def test_a_task_is_named_without_its_length():
 
 
 def test_ranks_are_those_of_t50_and_as_far_as_intervals_tell_them():
-    """a and b overlap, c lies below both, d is alone on its task, e and f know no end."""
+    """a and b overlap, c lies below both, d is alone on its task; e and f lie beyond what was tried, however far."""
     fits = pd.DataFrame(
         {
             "task": ["adding"] * 3 + ["copying"] + ["order"] * 2,
-            "t50": [100.0, 120, 30, 50, 900, np.inf],
-            "censored": ["", "", "", "", "above", "above"],
-            "low": [80.0, 90, 20, 40, 400, 300],
-            "high": [130.0, 150, 40, 60, np.inf, np.inf],
+            "t50": [100.0, 120, 30, 50, 500, np.inf],
+            "low": [80.0, 90, 20, 40, 300, 900],
+            "high": [130.0, 150, 40, 60, 700, np.inf],
+            "shortest": 10,
+            "longest": 400,
         }
     )
     found = ranked(fits, ["task"])

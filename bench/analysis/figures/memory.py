@@ -141,7 +141,7 @@ def memory_foretold(facets: Facets) -> Plot:
         for _, one in own.iterrows():
             style, x = panels.series[one[facets.hue]], min(one["half_life"], x_edge)
             low, middle, high = np.clip(one[["low", "t50", "high"]].to_numpy(dtype=float), *y_edges)
-            panel.plot([x, x], [low, high], color=style.color)
+            panel.plot([x, x], [min(low, middle), max(middle, high)], color=style.color)
             panel.plot([x], [middle], color=style.color, marker=style.marker)
         panel.set(xscale="log", yscale="log")
         _logarithmic(panel.xaxis)

@@ -132,9 +132,9 @@ def memory_lengths(rates: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def as_far_as_known(fits: pd.DataFrame) -> pd.Series:
-    """The T50 of each fit, 0 or inf where it lies below or above all lengths tried."""
-    return fits["t50"].mask(fits["censored"] == "below", 0.0).mask(fits["censored"] == "above", np.inf)
+def as_far_as_known(fits: pd.DataFrame, name: Literal["t50", "low", "high"] = "t50") -> pd.Series:
+    """The T50 of each fit, or an end of its interval: 0 or inf where it lies below or above all lengths tried."""
+    return fits[name].mask(fits[name] < fits["shortest"], 0.0).mask(fits[name] > fits["longest"], np.inf)
 
 
 def ranked(fits: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
@@ -142,12 +142,11 @@ def ranked(fits: pd.DataFrame, within: Sequence[str]) -> pd.DataFrame:
 
     rank: one more than the number of others with a longer T50; those beyond the lengths tried share one. rank_low
     counts only those whose whole interval lies above that of the fit, rank_high all whose interval is not wholly below
-    it.
+    it; of two that lie beyond the lengths tried neither does.
     """
 
     def of_group(group: pd.DataFrame) -> pd.DataFrame:
-        low, high = (group[name].to_numpy(dtype=float) for name in ("low", "high"))
-        t50 = as_far_as_known(group).to_numpy()
+        t50, low, high = (as_far_as_known(group, name).to_numpy(dtype=float) for name in ("t50", "low", "high"))
         return pd.DataFrame(
             {
                 "rank": 1 + (t50 > t50[:, None]).sum(axis=1),
