@@ -122,7 +122,8 @@ def solved(runs: pd.DataFrame) -> Table:
     Cells are the rows and thresholds the columns, or the other way round, or both are rows: the first that fits.
     """
     numbers = success_rates(runs, SETTING)
-    numbers["best"] = [(k, "solved") in _apart(numbers, "solved", ("low", "high")) for k in numbers.index]
+    best = _apart(numbers, "solved", ("low", "high"))
+    numbers["best"] = [(k, "solved") in best for k in numbers.index]
     shown = numbers.astype(dict.fromkeys(SETTING, str)).assign(
         text=numbers["successes"].astype(str) + "/" + numbers["n"].astype(str), setting=_joined_labels(numbers)
     )

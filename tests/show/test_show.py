@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.utils import get_class
 
 from bench.analysis.figures.style import ONE_COLUMN
+from bench.jobs import compose
 from bench.jobs.compose import composed
 from bench.jobs.job import checked_job
 from bench.pack.streams import Stream
@@ -22,8 +22,7 @@ from tasks.task import Batch, Task
 from tests.conftest import choices
 
 ROOT = Path(__file__).parents[2]
-NODES = {name: composed(f"task={name}")["task"] for name in choices("task")}
-CLASSES = {name: get_class(node["_target_"]) for name, node in NODES.items()}
+CLASSES = {name: type(compose.example(f"task/{name}")) for name in choices("task")}
 EVERY_CLASS = {kind: name for name, kind in reversed(CLASSES.items())}  # by the first of its yaml files
 EVERY_VARIANT = [(name, variant) for kind, name in EVERY_CLASS.items() for variant in kind.variants]
 
@@ -50,7 +49,7 @@ def mnist(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=EVERY_VARIANT, ids="-".join)
 def overrides(request, mnist) -> list[str]:
     name, variant = request.param
-    files = [f"task.path={mnist}"] if "path" in NODES[name] else []
+    files = [f"task.path={mnist}"] if "path" in CLASSES[name].__dataclass_fields__ else []
     return [f"task={name}", f"task.variant={variant}", *files]
 
 
