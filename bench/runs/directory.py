@@ -40,6 +40,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import yaml
 
+from bench.runs.arrays import arrays
 from bench.runs.checkpoint import HEAD, update_in
 
 log = logging.getLogger(__name__)
@@ -242,8 +243,7 @@ class RunDirectory:
         """What a file of arrays holds, or some of it, by name. Raises Damaged."""
         path = self.path / name
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return {column: stored[column] for column in stored.files if chosen is None or column in chosen}
+            return arrays(path, chosen)
         except OSError:
             raise
         except Exception as error:  # what damaged bytes raise in zlib, zipfile and numpy is of a dozen kinds
