@@ -56,8 +56,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The garbage collector need not look again at what was imported, which is most of the memory."""
+    """The garbage collector need not look again at what was imported, which is most of the memory, nor all the time."""
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.hookimpl(optionalhook=True)

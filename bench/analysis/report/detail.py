@@ -181,17 +181,12 @@ def _cloud(directory: Source, amount: Amount) -> dict[str, Any]:
         return {}
     updates = np.unique(table["update"])
     updates = updates[_thinned(len(updates), amount.clouds)]
-    upper = table["imag"] >= 0
-    blocks = {
-        str(block): [
-            [
-                _numbers(table[part][upper & (table["block"] == block) & (table["update"] == at)])
-                for part in ("real", "imag")
-            ]
-            for at in updates
-        ]
-        for block in np.unique(table["block"])
-    }
+    moments = [table["update"] == at for at in updates]
+    blocks: dict[str, list[list[list[float | None]]]] = {}
+    for block in np.unique(table["block"]):
+        upper = (table["block"] == block) & (table["imag"] >= 0)
+        rows = [upper & moment for moment in moments]
+        blocks[str(block)] = [[_numbers(table[part][own]) for part in ("real", "imag")] for own in rows]
     return {"cloud": {"updates": updates.tolist(), "blocks": blocks}}
 
 
