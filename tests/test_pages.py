@@ -69,7 +69,7 @@ def test_every_page_stands_in_the_navigation():
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
 def test_python_of_a_page_runs(page, tmp_path, monkeypatch, request):
-    """From top to bottom, with small nets for a few updates, where results of `quick` and `mine` are there."""
+    """The Python of a page runs from top to bottom: small nets, few updates, made-up results of `quick`."""
     monkeypatch.chdir(tmp_path)
     if page not in NOTEBOOKS:
         request.getfixturevalue("svg_alone")

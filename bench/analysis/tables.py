@@ -190,7 +190,9 @@ def estimates(runs: pd.DataFrame, seed: int = 0) -> Table:
 
 
 def comparisons(runs: pd.DataFrame, seed: int = 0) -> Table:
-    """Which differences between cells, and between thresholds, are more than chance; no row if there is one setting.
+    """The table of tests between cells, and between thresholds: which differ by more than chance.
+
+    It has no row if there is one setting.
 
     seed: of the tests that draw at random.
     """

@@ -144,9 +144,9 @@ def test_alt_text_names_the_lines(plot):
 
 
 def test_files_are_all_there_and_equal_when_drawn_again(plot, file, tables, tmp_path, svg_alone):
-    """By the SVG, which has all that is drawn; that other formats of the same have the same bytes is the next test.
+    """A figure has all its files, and drawn anew, this time without being settled, the same bytes as SVG, CSV and text.
 
-    Once settled and once not.
+    The SVG has all that is drawn; `test_a_plot_can_be_saved_twice` has the other formats.
     """
     draw({figure.name: figure for figure in FIGURES}[plot.name], tables).save(tmp_path)
     for extension in EXTENSIONS:
@@ -315,7 +315,7 @@ def test_a_page_of_each_style_has_its_width_to_the_point(style, wide, tables, tm
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
 def test_pgf_is_set_by_latex_in_its_width(tables, tmp_path):
-    """Whatever signs the names have."""
+    """LaTeX sets a figure in PGF, whatever signs the names of cells have."""
     cells = tables.runs["cell"].replace({"irnn": "i_r&n#n", "tanh": "$W_{hh}$ <~3>|"})
     learning_curves(tables.replaced(runs=tables.runs.assign(cell=cells))).save(tmp_path, pgf=True)
     document = r"\documentclass{article}\usepackage{pgf}\begin{document}\input{learning_curves.pgf}\end{document}"

@@ -151,7 +151,9 @@ def _words(page):
 
 
 def test_what_pages_say_of_quick_is_what_its_reference_came_to():
-    """Its table, and its sentences on runs: ranges are those of runs, and what exploded is not called nothing."""
+    """README's and the findings' table of `quick`, and what they say of its runs: ranges are those of single runs, and
+    a run that exploded is not said to have learned nothing.
+    """
     findings = _words(ROOT / "docs" / "explanation" / "findings.md")
     readme = _words(ROOT / "README.md")
     runs = Tables(references.read("quick")).runs

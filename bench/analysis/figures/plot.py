@@ -85,9 +85,10 @@ class Plot:
         return "\n\n".join(part for part in (self.title, f"{self.caption} {self.details}".strip()) if part)
 
     def settle(self) -> None:
-        """Let no room be looked for where a panel has no title or label, which takes a seventh of all drawing.
+        """Fix where the titles and labels stand that panels do not have, for a figure that is only drawn from now on.
 
-        A title or label that is given afterwards stands in a fixed place.
+        matplotlib looks for their places at each drawing, which takes a seventh of it. The bytes stay the same; a title
+        or label that is given afterwards would stand in a wrong place.
         """
         for panel in (panel for figure in self.figures for panel in figure.axes):
             if not any(panel.get_title(where) for where in ("left", "center", "right")):
